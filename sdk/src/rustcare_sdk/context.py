@@ -1,0 +1,167 @@
+"""`Context`: everything a plugin can do. What it was not granted raises `CapabilityDenied`.
+
+Portable, but for the parts marked *trusted only*, which need sockets, tasks or SQL and do not exist in the sandbox.
+These are contracts; the kernel, the sandbox's guest library and `rustcare_sdk.testing` each implement them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Any, Literal, Protocol, TypeVar, overload
+
+__all__ = ["Context", "Database", "Delivery", "KeyValue", "Listener", "Logger", "PluginInfo", "Queries", "Secrets"]
+
+from dataclasses import dataclass
+
+T = TypeVar("T")
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """Which plugin this is: its id, version, package digest (`sha256:…`) and runtime."""
+
+    id: str
+    version: str
+    digest: str = ""
+    runtime: Literal["python", "component", "extism"] = "python"
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What became of a confirmed publish: how many subscribers it reached, how many handled it, the codes of failures."""
+
+    receivers: int
+    handled: int
+    failures: tuple[str, ...] = ()
+
+
+class KeyValue(Protocol):
+    """The plugin's private key-value space. Durable when the call returns. Keys: up to 512 bytes of UTF-8.
+
+    Capabilities `kv:read@PREFIX*` and `kv:write@PREFIX*` (`@*` for all of it).
+    """
+
+    async def get(self, key: str) -> bytes | None: ...
+    async def put(self, key: str, value: bytes) -> None: ...
+    async def delete(self, key: str) -> None: ...
+    async def keys(self, prefix: str = "") -> list[str]: ...
+
+
+class Queries(Protocol):
+    """SQL with `?` for parameters, in the subset that SQLite and PostgreSQL both speak."""
+
+    async def fetch(self, sql: str, params: Sequence[Any] = ()) -> list[Row]: ...
+    async def fetch_one(self, sql: str, params: Sequence[Any] = ()) -> Row | None: ...
+    async def execute(self, sql: str, params: Sequence[Any] = ()) -> int:
+        """Run one statement; the count of rows it touched. Outside a transaction it is durable on return."""
+        ...
+
+    async def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None: ...
+
+
+class Database(Queries, Protocol):
+    """The plugin's private database (*trusted only*; capabilities `db:read@*` and `db:write@*`).
+
+    `async with db.transaction() as tx:` commits durably on leaving, rolls back when the block raises. Commits that
+    arrive together share one fsync.
+    """
+
+    def transaction(self) -> AbstractAsyncContextManager[Queries]: ...
+
+
+class Secrets(Protocol):
+    """Secrets are used, not read: the kernel computes with them (`secret:use@NAME`)."""
+
+    async def hmac_sha256(self, name: str, data: bytes) -> bytes: ...
+
+
+class Logger(Protocol):
+    """Structured logging: an event and fields. Values of keys that hold secrets or patient data must not be passed."""
+
+    def debug(self, event: str, **fields: Any) -> None: ...
+    def info(self, event: str, **fields: Any) -> None: ...
+    def warning(self, event: str, **fields: Any) -> None: ...
+    def error(self, event: str, **fields: Any) -> None: ...
+
+
+class Listener(Protocol):
+    """A listening socket opened through `Context.listen`. `address` is `(host, port)` as bound."""
+
+    @property
+    def address(self) -> tuple[str, int]: ...
+    async def close(self) -> None: ...
+
+
+class Context(Protocol):
+    """What a plugin holds as `self.ctx`."""
+
+    @property
+    def plugin(self) -> PluginInfo: ...
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The plugin's configuration, checked against the manifest's schema, defaults filled in."""
+        ...
+
+    @property
+    def log(self) -> Logger: ...
+    @property
+    def kv(self) -> KeyValue: ...
+    @property
+    def secrets(self) -> Secrets: ...
+    def now(self) -> datetime:
+        """The time, in UTC (capability `clock:read`)."""
+        ...
+
+    def random(self, size: int) -> bytes:
+        """Cryptographically secure random bytes (capability `random:read`)."""
+        ...
+
+    @overload
+    async def publish(self, subject: str, data: Any = None, *, headers: Mapping[str, str] | None = None) -> None: ...
+    @overload
+    async def publish(
+        self, subject: str, data: Any = None, *, headers: Mapping[str, str] | None = None, confirm: Literal[True]
+    ) -> Delivery: ...
+    async def publish(
+        self, subject: str, data: Any = None, *, headers: Mapping[str, str] | None = None, confirm: bool = False
+    ) -> Delivery | None:
+        """Tell every subscriber (`bus:publish@SUBJECT`). With `confirm`, return when all of them have handled it."""
+        ...
+
+    async def request(
+        self, service: str, data: Any = None, *, timeout: float | None = None, type: type[T] | None = None
+    ) -> Any:
+        """Ask the one provider of a service (`bus:request@SERVICE`).
+
+        `timeout` is in seconds and never extends the caller's own deadline. With `type` the answer is that type.
+
+        Raises:
+            NoProvider, DeadlineExceeded, CapabilityDenied, InvalidPayload, or the provider's own typed error.
+        """
+        ...
+
+    # trusted only
+
+    @property
+    def db(self) -> Database: ...
+    def spawn(self, task: Coroutine[Any, Any, Any], *, name: str) -> None:
+        """Run a background task; it is cancelled when the plugin stops, and a crash of it counts as a trap."""
+        ...
+
+    async def listen(
+        self,
+        host: str,
+        port: int,
+        handler: Callable[[Any, Any], Awaitable[None]],
+        *,
+        ssl: Any = None,
+        limit: int = 65536,
+    ) -> Listener:
+        """Serve TCP (`net:listen@HOST:PORT`): `handler(reader, writer)` of asyncio streams for each connection.
+
+        Listener and connections are closed when the plugin stops. Port 0 takes a free one.
+        """
+        ...
