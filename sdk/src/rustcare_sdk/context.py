@@ -31,7 +31,7 @@ class PluginInfo:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What became of a confirmed publish: how many subscribers it reached, how many handled it, the codes of failures."""
+    """What became of a confirmed publish: how many subscribers it reached, how many handled it, codes of failures."""
 
     receivers: int
     handled: int

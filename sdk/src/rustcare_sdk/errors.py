@@ -159,7 +159,7 @@ def error_from_failure(failure: dict[str, Any]) -> RustCareError:
 
 
 def failure_from_error(error: BaseException) -> dict[str, str]:
-    """The `failure` record of an error. A foreign exception gives its type's name only: its text may hold patient data."""
+    """The `failure` record of an error. A foreign exception gives its type's name only: texts hold patient data."""
     if isinstance(error, RustCareError):
         return {"code": error.code, "message": error.message, "hint": error.hint, "address": error.address}
     return {"code": HandlerFailed.code, "message": type(error).__name__, "hint": "", "address": ""}

@@ -33,7 +33,7 @@ class _View:
 
     @property
     def id(self: Any) -> str:
-        """A unique id, made when it is first asked for (48 bits of time, 80 random bits, hex) and stable from then on."""
+        """A unique id, made when first asked for (48 bits of time, 80 random bits, hex) and stable from then on."""
         if not self.uid:
             _set(self, "uid", f"{int(self.time * 1000):012x}{os.urandom(10).hex()}")
         uid: str = self.uid

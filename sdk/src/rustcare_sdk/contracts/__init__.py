@@ -1,0 +1,10 @@
+"""Typed messages that plugins share. A contract is imported by both sides, so it names neither of them.
+
+Portable: plain frozen dataclasses, standard library only. On the host msgspec encodes and decodes them, in the sandbox
+`rustcare_sdk.codec` does; both give the same JSON. Fields are only ever added, with a default, so that an old plugin
+and a new one understand each other.
+"""
+
+from . import fhir, hl7, plugin
+
+__all__ = ["fhir", "hl7", "plugin"]
