@@ -1,0 +1,487 @@
+"""The message bus: `publish` tells every subscriber, `request` asks the one provider.
+
+In process, data passes as objects. Each subscription has a bounded queue and a task that empties it in order; what a full
+queue does is the subscriber's declared policy. A request runs the provider's handler in the caller's own task: a deadline
+and cancellation travel down by themselves, and an answer that needs no waiting costs no trip through the event loop.
+
+What a handler is running for (tenant, principal, trace, deadline) is in a context variable that only the bus sets; a
+plugin's own calls take it from there, so it cannot be forged through the API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Generator, Mapping
+from contextvars import ContextVar
+from typing import Any
+
+from rustcare_sdk.context import Delivery
+from rustcare_sdk.errors import (
+    BusClosed,
+    DeadlineExceeded,
+    HandlerFailed,
+    NoProvider,
+    RustCareError,
+)
+from rustcare_sdk.message import NO_HEADERS, Call, Message
+from rustcare_sdk.plugin import Handler
+from rustcare_sdk.subjects import check_subject
+
+from .accounting import Accounting, Stat
+from .errors import ProviderTaken
+from .grants import Rights
+from .subjects import PatternTrie
+from .subscription import Confirmation, Subscription
+
+__all__ = ["Bus", "Sender", "current_message"]
+
+Invoke = Callable[[Message[Any]], Coroutine[Any, Any, Any]]
+
+#: The message that is being handled in this task, if any. Set by the bus only.
+current_message: ContextVar[Message[Any] | None] = ContextVar("rustcare_current_message", default=None)
+
+_monotonic = time.monotonic
+_now = time.time
+_FOREVER = float("inf")
+_SYSTEM = Call()
+
+
+class Sender:
+    """Who speaks on the bus: a plugin with its rights, or (with `rights` None) the operator or embedder itself."""
+
+    __slots__ = ("call", "name", "rights")
+
+    def __init__(self, name: str, rights: Rights | None, call: Call = _SYSTEM) -> None:
+        self.name = name
+        self.rights = rights
+        self.call = call
+
+
+class Provider:
+    """The provider of one service. `invoke` is None while it is being replaced: requests wait at the gate."""
+
+    __slots__ = ("_idle", "_waiting", "draining", "inflight", "invoke", "rights", "service", "stats")
+
+    def __init__(self, service: str, rights: Rights | None) -> None:
+        self.service = service
+        self.rights = rights
+        self.invoke: Invoke | None = None
+        self.draining: Invoke | None = None
+        self.inflight = 0
+        self.stats: dict[str, Stat] = {}
+        self._waiting: list[asyncio.Future[None]] = []
+        self._idle: asyncio.Future[None] | None = None
+
+    def open(self, invoke: Invoke, rights: Rights | None) -> None:
+        """Let requests through to this handler."""
+        self.invoke = invoke
+        self.draining = None
+        self.rights = rights
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    async def close(self) -> None:
+        """Keep new requests waiting, and return when those in flight are answered."""
+        if self.invoke is not None:
+            self.draining, self.invoke = self.invoke, None
+        while self.inflight:
+            self._idle = asyncio.get_running_loop().create_future()
+            await self._idle
+
+    def left(self) -> None:
+        """The last request in flight has ended."""
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
+    async def wait(self, deadline: float) -> Invoke:
+        """Wait at the gate until the provider is open again, at most until the deadline; its handler then."""
+        loop = asyncio.get_running_loop()
+        while self.invoke is None:
+            future: asyncio.Future[None] = loop.create_future()
+            self._waiting.append(future)
+            left = deadline - _monotonic()
+            timer = loop.call_later(max(0.0, left), _expire, future) if deadline != _FOREVER else None
+            try:
+                await future
+            finally:
+                if timer is not None:
+                    timer.cancel()
+            if deadline <= _monotonic() and self.invoke is None:
+                raise DeadlineExceeded(
+                    f"{self.service} was being replaced until the deadline passed", hint="allow more time"
+                )
+        return self.invoke
+
+    def abandon(self) -> None:
+        """The service is gone: tell those who wait at the gate."""
+        waiting, self._waiting = self._waiting, []
+        for future in waiting:
+            if not future.done():
+                future.set_exception(NoProvider(f"the provider of {self.service} was removed", hint="try again later"))
+
+
+class Bus:
+    """One kernel's bus. All methods belong to the event loop's thread.
+
+    Args:
+        accounting: where calls and uses are counted.
+        timeout: the deadline of a request that sets none and has none to inherit, in seconds.
+    """
+
+    def __init__(self, accounting: Accounting, *, timeout: float = 30.0) -> None:
+        self.accounting = accounting
+        self.timeout = timeout
+        self.on_error: Callable[[str, str, BaseException], None] | None = None
+        self.observer: Callable[[Message[Any]], None] | None = None
+        self._services: dict[str, Provider] = {}
+        self._trie: PatternTrie[Subscription] = PatternTrie()
+        self._routes: dict[str, tuple[tuple[Subscription, ...], tuple[tuple[Subscription, ...], ...]]] = {}
+        self._turn: dict[str, int] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    # services
+
+    def serve(self, service: str, invoke: Invoke, rights: Rights | None = None, owner: str = "") -> Provider:
+        """Make a handler the provider of a service.
+
+        Raises:
+            InvalidSubject: the name is not a subject.
+            ProviderTaken: another plugin serves it.
+            CapabilityDenied: the owner may not serve it.
+        """
+        check_subject(service)
+        if service in self._services:
+            raise ProviderTaken(
+                f"{owner or 'a plugin'} wants to serve {service}, which {self._owner(service)} serves already",
+                hint="disable one of the two",
+            )
+        if rights is not None:
+            rights.check("bus", "serve", service, "default", count=False)
+        provider = self._services[service] = Provider(service, rights)
+        provider.open(invoke, rights)
+        return provider
+
+    def unserve(self, service: str) -> None:
+        """Take a service away; whoever waits for it is told."""
+        provider = self._services.pop(service, None)
+        if provider is not None:
+            provider.invoke = None
+            provider.abandon()
+
+    def services(self) -> list[str]:
+        """The names of all services, sorted."""
+        return sorted(self._services)
+
+    def _owner(self, service: str) -> str:
+        rights = self._services[service].rights
+        return rights.plugin if rights is not None else "the kernel"
+
+    async def request(
+        self,
+        sender: Sender,
+        service: str,
+        data: Any = None,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """Ask the provider of a service; its answer, or its typed error.
+
+        Raises:
+            NoProvider: nobody serves it.
+            CapabilityDenied: the sender may not request it, or the provider may no longer serve it.
+            DeadlineExceeded: the deadline passed first; the handler was cancelled.
+            HandlerFailed: the provider raised something of its own that is not a RustCareError.
+        """
+        provider = self._services.get(service)
+        if provider is None:
+            raise self._no_provider(service, sender)
+        started = _monotonic()
+        above = current_message.get()
+        if above is None:
+            call = sender.call
+            deadline = started + (self.timeout if timeout is None else timeout)
+        else:
+            call = above.call
+            limit = above.deadline
+            if timeout is None:
+                deadline = started + self.timeout if limit is None else limit
+            else:
+                deadline = started + timeout
+                if limit is not None and limit < deadline:
+                    deadline = limit
+            if deadline <= started:
+                raise DeadlineExceeded(
+                    f"the deadline had passed before {sender.name} asked {service}", hint="allow more time"
+                )
+        tenant = call.tenant
+        rights = sender.rights
+        if rights is not None:
+            if rights.epoch != rights._grants.epoch:
+                rights.fresh()
+            use = rights.request.get((tenant, service))
+            if use is None:
+                rights.check_bus(rights.request, "request", service, tenant)
+            else:
+                use.count += 1
+        invoke = provider.invoke
+        if invoke is None:
+            # While a plugin drains, what it is still doing may call its own services; everybody else waits at the gate.
+            if provider.draining is not None and rights is not None and rights is provider.rights:
+                invoke = provider.draining
+            else:
+                invoke = await provider.wait(deadline)
+        theirs = provider.rights
+        if theirs is not None:
+            if theirs.epoch != theirs._grants.epoch:
+                theirs.fresh()
+            use = theirs.serve.get((tenant, service))
+            if use is None:
+                theirs.check_bus(theirs.serve, "serve", service, tenant)
+            else:
+                use.count += 1
+        stat = provider.stats.get(tenant)
+        if stat is None:
+            stat = self._stat(provider, tenant)
+        message = Message(
+            service, data, sender.name, call, deadline, _now(), NO_HEADERS if headers is None else headers
+        )
+        if self.observer is not None:
+            self.observer(message)
+        stat.calls += 1
+        provider.inflight += 1
+        token = current_message.set(message)
+        try:
+            coroutine = invoke(message)
+            try:
+                # The first step is run here. A handler that needs no waiting ends in it and costs no timer.
+                pending = coroutine.send(None)
+            except StopIteration as done:
+                return done.value
+            return await _finish(coroutine, pending, deadline, service)
+        except RustCareError:
+            stat.errors += 1
+            raise
+        except Exception as error:
+            stat.errors += 1
+            if self.on_error is not None:
+                self.on_error(theirs.plugin if theirs is not None else "kernel", service, error)
+            raise HandlerFailed(
+                f"the provider of {service} failed with {type(error).__name__}",
+                hint="its log says more",
+                address=service,
+            ) from error
+        finally:
+            current_message.reset(token)
+            stat.wall += _monotonic() - started
+            provider.inflight -= 1
+            if provider._idle is not None and not provider.inflight:
+                provider.left()
+
+    def _stat(self, provider: Provider, tenant: str) -> Stat:
+        owner = provider.rights.plugin if provider.rights is not None else "kernel"
+        stat = provider.stats[tenant] = self.accounting.stat(owner, tenant)
+        return stat
+
+    def _no_provider(self, service: str, sender: Sender) -> RustCareError:
+        if self._closed:
+            return BusClosed(f"{sender.name} asked {service}, but the kernel has stopped")
+        import difflib
+
+        near = difflib.get_close_matches(service, self._services, n=1)
+        hint = f"did you mean {near[0]}?" if near else "is the plugin that provides it installed and enabled?"
+        return NoProvider(f"{sender.name} asked {service}, which nobody serves", hint=hint, address=service)
+
+    # events
+
+    def subscribe(
+        self, handler: Handler, invoke: Invoke, rights: Rights | None = None, owner: str = "kernel"
+    ) -> Subscription:
+        """Attach a subscriber; it starts to receive at once.
+
+        Raises CapabilityDenied when the owner may not subscribe to the pattern, InvalidSubject when it is malformed.
+        """
+        if rights is not None:
+            rights.check("bus", "subscribe", handler.subject, "default", count=False)
+        subscription = Subscription(self, handler, invoke, rights, owner)
+        self._trie.add(handler.subject, subscription)
+        self._routes.clear()
+        return subscription
+
+    def report(self, owner: str, subject: str, error: BaseException) -> None:
+        """A subscriber failed on one event: others are not touched, the kernel logs it."""
+        if self.on_error is not None:
+            self.on_error(owner, subject, error)
+
+    def drop_slow(self, subscription: Subscription) -> None:
+        """Cut off a subscriber whose queue is full and whose policy is `disconnect`."""
+        self._trie.remove(subscription.handler.subject, subscription)
+        self._routes.clear()
+        task = asyncio.get_running_loop().create_task(subscription.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+        self.report(
+            subscription.owner,
+            subscription.handler.subject,
+            BusClosed("its queue was full and its policy is to be disconnected", hint="raise `queue`, or use `block`"),
+        )
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        """Detach a subscriber; what is still in its queue is given up and reported to those who wait for it."""
+        self._trie.remove(subscription.handler.subject, subscription)
+        self._routes.clear()
+        await subscription.close()
+
+    async def publish(
+        self,
+        sender: Sender,
+        subject: str,
+        data: Any = None,
+        headers: Mapping[str, str] | None = None,
+        confirm: bool = False,
+    ) -> Delivery | None:
+        """Hand an event to every subscriber's queue; with `confirm`, return when all of them have handled it.
+
+        A full queue whose policy is `block` makes this wait, in the order of arrival.
+        """
+        above = current_message.get()
+        call = sender.call if above is None else above.call
+        rights = sender.rights
+        if rights is not None:
+            if rights.epoch != rights._grants.epoch:
+                rights.fresh()
+            use = rights.publish.get((call.tenant, subject))
+            if use is None:
+                rights.check_bus(rights.publish, "publish", subject, call.tenant)
+            else:
+                use.count += 1
+        route = self._routes.get(subject)
+        if route is None:
+            route = self._route(subject)
+        message = Message(subject, data, sender.name, call, None, _now(), NO_HEADERS if headers is None else headers)
+        if self.observer is not None:
+            self.observer(message)
+        direct, groups = route
+        if confirm:
+            return await self._publish_confirmed(message, direct, groups)
+        for subscription in direct:
+            if subscription.size < subscription.bound and not subscription.blocked:
+                subscription.put(message)
+            else:
+                await subscription.put_full(message)
+        for members in groups:
+            member = self._pick(members)
+            if member.size < member.bound and not member.blocked:
+                member.put(message)
+            else:
+                await member.put_full(message)
+        return None
+
+    async def _publish_confirmed(
+        self,
+        message: Message[Any],
+        direct: tuple[Subscription, ...],
+        groups: tuple[tuple[Subscription, ...], ...],
+    ) -> Delivery:
+        receivers = [*direct, *(self._pick(members) for members in groups)]
+        confirmation = Confirmation(message, len(receivers))
+        for subscription in receivers:
+            if subscription.size < subscription.bound and not subscription.blocked:
+                subscription.put(confirmation)
+            else:
+                await subscription.put_full(confirmation)
+        return await confirmation.wait()
+
+    def _route(self, subject: str) -> tuple[tuple[Subscription, ...], tuple[tuple[Subscription, ...], ...]]:
+        if self._closed:
+            raise BusClosed(f"{subject} cannot be published, the kernel has stopped")
+        check_subject(subject)
+        direct: list[Subscription] = []
+        groups: dict[str, list[Subscription]] = {}
+        for subscription in self._trie.match(subject):
+            if subscription.handler.group:
+                groups.setdefault(subscription.handler.group, []).append(subscription)
+            else:
+                direct.append(subscription)
+        if len(self._routes) > 65_536:  # subjects can come from outside: the cache must not grow without bound
+            self._routes.clear()
+        route = self._routes[subject] = (tuple(direct), tuple(tuple(members) for members in groups.values()))
+        return route
+
+    def _pick(self, members: tuple[Subscription, ...]) -> Subscription:
+        """The member of a group whose turn it is; one with room goes before one without."""
+        if len(members) == 1:
+            return members[0]
+        group = members[0].handler.group
+        turn = self._turn.get(group, 0)
+        self._turn[group] = turn + 1
+        for step in range(len(members)):
+            member = members[(turn + step) % len(members)]
+            if member.size < member.bound and not member.blocked and not member.paused:
+                return member
+        return members[turn % len(members)]
+
+    def subscriptions(self) -> list[Subscription]:
+        """All subscriptions, in no particular order."""
+        return list(self._trie)
+
+    async def close(self) -> None:
+        """Stop all subscribers; further calls raise BusClosed."""
+        self._closed = True
+        for subscription in list(self._trie):
+            await self.unsubscribe(subscription)
+        for service in list(self._services):
+            self.unserve(service)
+        self._routes.clear()
+
+
+def _expire(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+class _Resume:
+    """Goes on with a coroutine whose first step has been run: hands up what it waits for, and steps it further."""
+
+    __slots__ = ("_coroutine", "_pending")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], pending: Any) -> None:
+        self._coroutine = coroutine
+        self._pending = pending
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        coroutine, pending = self._coroutine, self._pending
+        while True:
+            try:
+                value = yield pending
+            except GeneratorExit:
+                coroutine.close()
+                raise
+            except BaseException as error:
+                try:
+                    pending = coroutine.throw(error)
+                except StopIteration as done:
+                    return done.value
+            else:
+                try:
+                    pending = coroutine.send(value)
+                except StopIteration as done:
+                    return done.value
+
+
+async def _finish(coroutine: Coroutine[Any, Any, Any], pending: Any, deadline: float, service: str) -> Any:
+    if deadline == _FOREVER:
+        return await _Resume(coroutine, pending)
+    scope = asyncio.timeout_at(asyncio.get_running_loop().time() + (deadline - _monotonic()))
+    try:
+        async with scope:
+            return await _Resume(coroutine, pending)
+    except TimeoutError:
+        if scope.expired():
+            raise DeadlineExceeded(
+                f"{service} did not answer before the deadline", hint="allow more time, or ask what slows it down"
+            ) from None
+        raise

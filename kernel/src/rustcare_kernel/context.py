@@ -1,0 +1,323 @@
+"""The context that a plugin holds as `self.ctx`: every call passes its capability check here, at the kernel's edge.
+
+One is made for each running package and closed with it: its tasks are cancelled, its listeners and connections closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import os
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from rustcare_sdk.context import Database, Delivery, KeyValue, Listener, Logger, PluginInfo, Queries, Secrets
+from rustcare_sdk.errors import InvalidPayload, StoreError
+
+from .bus import Bus, Sender, current_message
+from .grants import Rights
+from .stores._contract import PluginStore
+
+__all__ = ["PluginContext", "decode_as"]
+
+Connection = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def decode_as(data: Any, type_: Any, address: str) -> Any:
+    """Data as the type the other side declared: encoded JSON is decoded, builtins are converted, the type itself passes.
+
+    Raises InvalidPayload, which gives the path but not the value.
+    """
+    try:
+        if type(data) is msgspec.Raw:
+            return msgspec.json.decode(data, type=Any if type_ is None else type_)
+        if type_ is None or type(data) is type_:
+            return data
+        if isinstance(type_, type) and isinstance(data, type_):
+            return data
+        return msgspec.convert(data, type_, from_attributes=True)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise InvalidPayload(str(error), hint="both sides must agree on the contract", address=address) from None
+
+
+class PluginContext:
+    """The kernel's `rustcare_sdk.Context`.
+
+    Args:
+        info: who the plugin is.
+        rights: what it may do.
+        store: opened on first use, so that a plugin without data has no file.
+        secret: gives a secret's bytes by name, or None.
+        crashed: told when a background task ends with an error.
+    """
+
+    def __init__(
+        self,
+        info: PluginInfo,
+        bus: Bus,
+        rights: Rights,
+        config: Mapping[str, Any],
+        log: Logger,
+        store: Callable[[], Awaitable[PluginStore]],
+        secret: Callable[[str], bytes | None],
+        crashed: Callable[[str, BaseException], None],
+    ) -> None:
+        self._info = info
+        self._bus = bus
+        self._rights = rights
+        self._config = config
+        self._log = log
+        self._store = store
+        self._crashed = crashed
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._listeners: list[_Listener] = []
+        self.sender = Sender(info.id, rights)
+        self._kv = _KeyValue(self)
+        self._db = _Database(self)
+        self._secrets = _Secrets(self, secret)
+
+    @property
+    def plugin(self) -> PluginInfo:
+        return self._info
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self._config
+
+    @property
+    def log(self) -> Logger:
+        return self._log
+
+    @property
+    def kv(self) -> KeyValue:
+        return self._kv
+
+    @property
+    def db(self) -> Database:
+        return self._db
+
+    @property
+    def secrets(self) -> Secrets:
+        return self._secrets
+
+    def now(self) -> datetime:
+        self.check("clock", "read", "")
+        return datetime.now(UTC)
+
+    def random(self, size: int) -> bytes:
+        self.check("random", "read", "")
+        if not 0 <= size <= 65536:
+            raise InvalidPayload(f"random takes 0 to 65536 bytes, got {size}", hint="ask in pieces")
+        return os.urandom(size)
+
+    def publish(
+        self, subject: str, data: Any = None, *, headers: Mapping[str, str] | None = None, confirm: bool = False
+    ) -> Coroutine[Any, Any, Any]:
+        return self._bus.publish(self.sender, subject, data, headers, confirm)
+
+    def request(
+        self, service: str, data: Any = None, *, timeout: float | None = None, type: Any = None
+    ) -> Coroutine[Any, Any, Any]:
+        if type is None:
+            return self._bus.request(self.sender, service, data, timeout)
+        return self._request_as(service, data, timeout, type)
+
+    async def _request_as(self, service: str, data: Any, timeout: float | None, type_: Any) -> Any:
+        return decode_as(await self._bus.request(self.sender, service, data, timeout), type_, f"answer of {service}")
+
+    def spawn(self, task: Coroutine[Any, Any, Any], *, name: str) -> None:
+        # A fresh context: a background task works for the system, not for whichever message was handled just now.
+        import contextvars
+
+        running = asyncio.get_running_loop().create_task(
+            task, name=f"{self._info.id}: {name}", context=contextvars.Context()
+        )
+        self._tasks.add(running)
+        running.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._crashed(task.get_name(), error)
+
+    async def listen(
+        self, host: str, port: int, handler: Connection, *, ssl: Any = None, limit: int = 65536
+    ) -> Listener:
+        self.check("net", "listen", f"{host}:{port}")
+        listener = _Listener(self, handler)
+        # Two versions of a listener overlap during an upgrade, so the port is shared; the old one closes it last.
+        listener.server = await asyncio.start_server(
+            listener.connected, host, port, ssl=ssl, limit=limit, reuse_port=port != 0, backlog=512
+        )
+        self._listeners.append(listener)
+        return listener
+
+    # the kernel's side
+
+    def check(self, kind: str, action: str, scope: str) -> None:
+        """Count one use of a right for the current tenant, or raise CapabilityDenied."""
+        message = current_message.get()
+        tenant = self.sender.call.tenant if message is None else message.call.tenant
+        self._rights.check(kind, action, scope, tenant)
+
+    async def stop_accepting(self) -> None:
+        """Close the listening sockets, keep the connections: another version has taken over."""
+        for listener in self._listeners:
+            listener.server.close()
+
+    async def close(self) -> None:
+        """Cancel the plugin's tasks, close its listeners and connections."""
+        for listener in self._listeners:
+            await listener.close()
+        self._listeners.clear()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=5)
+
+    async def opened_store(self) -> PluginStore:
+        """The plugin's store, opened on first use."""
+        return await self._store()
+
+
+class _Listener:
+    """A listening socket and its connections."""
+
+    server: asyncio.Server
+
+    def __init__(self, context: PluginContext, handler: Connection) -> None:
+        self._context = context
+        self._handler = handler
+        self._connections: set[asyncio.Task[None]] = set()
+
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            await self._handler(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError, TimeoutError):
+            pass  # the peer went away; the handler has nothing to tell it any more
+        except asyncio.CancelledError:
+            if task.cancelling():
+                task.uncancel()  # closing: asyncio's stream callback would report the cancellation as an error
+        except Exception as error:
+            self._context.log.error("connection failed", error=type(error).__name__)
+        finally:
+            self._connections.discard(task)
+            writer.close()
+            try:
+                await writer.wait_closed()
+            except (OSError, asyncio.CancelledError):
+                pass
+
+    @property
+    def address(self) -> tuple[str, int]:
+        if not self.server.sockets:
+            return ("", 0)
+        name = self.server.sockets[0].getsockname()
+        return (str(name[0]), int(name[1]))
+
+    async def close(self) -> None:
+        self.server.close()
+        connections = list(self._connections)
+        for task in connections:
+            task.cancel()
+        if connections:
+            await asyncio.wait(connections, timeout=5)
+        await self.server.wait_closed()
+
+
+class _KeyValue:
+    __slots__ = ("_context",)
+
+    def __init__(self, context: PluginContext) -> None:
+        self._context = context
+
+    async def get(self, key: str) -> bytes | None:
+        self._context.check("kv", "read", key)
+        return await (await self._context.opened_store()).kv.get(key)
+
+    async def put(self, key: str, value: bytes) -> None:
+        self._context.check("kv", "write", key)
+        await (await self._context.opened_store()).kv.put(key, value)
+
+    async def delete(self, key: str) -> None:
+        self._context.check("kv", "write", key)
+        await (await self._context.opened_store()).kv.delete(key)
+
+    async def keys(self, prefix: str = "") -> list[str]:
+        self._context.check("kv", "read", f"{prefix}*")
+        return await (await self._context.opened_store()).kv.keys(prefix)
+
+
+# The first word of a statement tells whether it only reads. `WITH` may write, so it is treated as if it did.
+_READS = ("select", "values", "explain")
+
+
+class _Database:
+    __slots__ = ("_context",)
+
+    def __init__(self, context: PluginContext) -> None:
+        self._context = context
+
+    def _check(self, sql: str) -> None:
+        reads = sql.lstrip()[:8].lower().startswith(_READS)
+        self._context.check("db", "read" if reads else "write", "*")
+
+    async def fetch(self, sql: str, params: Sequence[Any] = ()) -> list[Mapping[str, Any]]:
+        self._check(sql)
+        return await (await self._context.opened_store()).db.fetch(sql, params)
+
+    async def fetch_one(self, sql: str, params: Sequence[Any] = ()) -> Mapping[str, Any] | None:
+        self._check(sql)
+        return await (await self._context.opened_store()).db.fetch_one(sql, params)
+
+    async def execute(self, sql: str, params: Sequence[Any] = ()) -> int:
+        self._check(sql)
+        return await (await self._context.opened_store()).db.execute(sql, params)
+
+    async def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        self._check(sql)
+        await (await self._context.opened_store()).db.execute_many(sql, rows)
+
+    def transaction(self) -> AbstractAsyncContextManager[Queries]:
+        return _Transaction(self._context)
+
+
+class _Transaction:
+    """Opens the store if need be, then the store's own transaction. Needs the right to write."""
+
+    __slots__ = ("_context", "_inner")
+
+    def __init__(self, context: PluginContext) -> None:
+        self._context = context
+
+    async def __aenter__(self) -> Queries:
+        self._context.check("db", "write", "*")
+        self._inner = (await self._context.opened_store()).db.transaction()
+        return await self._inner.__aenter__()
+
+    async def __aexit__(self, *error: Any) -> bool | None:
+        return await self._inner.__aexit__(*error)
+
+
+class _Secrets:
+    __slots__ = ("_context", "_secret")
+
+    def __init__(self, context: PluginContext, secret: Callable[[str], bytes | None]) -> None:
+        self._context = context
+        self._secret = secret
+
+    async def hmac_sha256(self, name: str, data: bytes) -> bytes:
+        self._context.check("secret", "use", name)
+        value = self._secret(name)
+        if value is None:
+            raise StoreError(
+                f"secret {name!r} is granted but does not exist", hint="put it into the data folder's secrets/"
+            )
+        return hmac.digest(value, data, "sha256")

@@ -1,0 +1,390 @@
+"""The tree of grants: give, attenuate, revoke, check.
+
+A plugin may do what its manifest asks for AND the operator granted AND, where the tenant has a say of its own, the tenant
+granted AND, for a derived grant, every grant above it still holds. Deny beats allow. A grant names the package's digest:
+other code, other grants.
+
+Every answer is cached in the plugin's `Rights`; giving or revoking anything bumps the `epoch`, and a cache of another
+epoch is thrown away before it is used. So a revoked right fails on the very next use, at the price of one comparison.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal
+
+from msgspec import Struct
+from rustcare_sdk.capability import Capability, covers, parse
+from rustcare_sdk.errors import CapabilityDenied
+
+from .accounting import Accounting, Use
+from .errors import GrantExceedsParent, GrantUnknown, RateExceeded
+
+__all__ = ["Grant", "Grants", "Issuer", "Rights"]
+
+Issuer = Literal["operator", "tenant"]
+
+
+class Grant(Struct, frozen=True):
+    """One grant. `tenant` None means every tenant; `parent` is the grant it derives from; `expires` Unix seconds.
+
+    `issuer` says who speaks: the operator, or a tenant about itself. Once a tenant has issued anything about a plugin, that
+    plugin can do for that tenant only what the tenant allows too (and nothing, when the tenant revoked it all).
+    """
+
+    id: str
+    plugin: str
+    digest: str
+    capability: str
+    tenant: str | None = None
+    deny: bool = False
+    parent: str | None = None
+    issuer: Issuer = "operator"
+    granted_by: str = "operator"
+    granted_at: float = 0.0
+    expires: float | None = None
+
+
+class _Node:
+    __slots__ = ("capability", "children", "grant", "live")
+
+    def __init__(self, grant: Grant) -> None:
+        self.grant = grant
+        self.capability = parse(grant.capability)
+        self.children: list[_Node] = []
+        self.live = True
+
+
+class Grants:
+    """All grants of one kernel. Not thread-safe: used on the kernel's event loop."""
+
+    def __init__(self, accounting: Accounting, clock: Callable[[], float] = time.time) -> None:
+        self.epoch = 0
+        self.accounting = accounting
+        self.observer: Callable[[str, str, str, bool], None] | None = None
+        self._clock = clock
+        self._nodes: dict[str, _Node] = {}
+        self._by_package: dict[tuple[str, str], list[_Node]] = {}
+        self._manifests: dict[tuple[str, str], tuple[Capability, ...]] = {}
+        self._tenants_with_a_say: set[tuple[str, str]] = set()
+
+    # what packages ask for
+
+    def declare(self, plugin: str, digest: str, asked: Iterable[Capability]) -> None:
+        """Say what a package's manifest asks for: the outermost bound of what it can ever do."""
+        self._manifests[plugin, digest] = tuple(asked)
+        self.epoch += 1
+
+    # the tree
+
+    def prepare(
+        self,
+        plugin: str,
+        digest: str,
+        capability: str,
+        *,
+        tenant: str | None = None,
+        deny: bool = False,
+        parent: str | None = None,
+        issuer: Issuer = "operator",
+        granted_by: str = "operator",
+        expires: float | None = None,
+    ) -> Grant:
+        """A checked grant that is not in force yet, so that it can be written down first (`add` puts it in force).
+
+        Raises:
+            InvalidCapability: the text is not a capability.
+            GrantUnknown: there is no such parent, or it was revoked.
+            GrantExceedsParent: it would hold more than its parent: a wider capability, another tenant, a longer life.
+        """
+        wanted = parse(capability)
+        if parent is not None:
+            above = self._nodes.get(parent)
+            if above is None or not self._alive(above):
+                raise GrantUnknown(
+                    f"grant {parent!r} does not exist or was revoked, so nothing can derive from it",
+                    hint="derive from a grant that is in force",
+                )
+            over = above.grant
+            if over.deny or not covers(above.capability, wanted):
+                raise GrantExceedsParent(
+                    f"{wanted} is not covered by {above.capability}, which grant {parent} holds",
+                    hint="ask for a narrower capability",
+                )
+            if over.tenant is not None and tenant != over.tenant:
+                raise GrantExceedsParent(
+                    f"the parent grant is for tenant {over.tenant!r}, this one is for {tenant or 'every tenant'!r}",
+                    hint="derive for the same tenant",
+                )
+            if over.expires is not None and (expires is None or expires > over.expires):
+                expires = over.expires
+        return Grant(
+            id=uuid.uuid4().hex,
+            plugin=plugin,
+            digest=digest,
+            capability=str(wanted),
+            tenant=tenant,
+            deny=deny,
+            parent=parent,
+            issuer=issuer,
+            granted_by=granted_by,
+            granted_at=self._clock(),
+            expires=expires,
+        )
+
+    def add(self, grant: Grant) -> None:
+        """Put a grant in force. Adding one again changes nothing."""
+        if grant.id in self._nodes:
+            return
+        node = _Node(grant)
+        above = self._nodes.get(grant.parent) if grant.parent is not None else None
+        if grant.parent is not None:
+            if above is None or not self._alive(above):
+                return  # its parent fell meanwhile, so it never holds
+            above.children.append(node)
+        self._nodes[grant.id] = node
+        self._by_package.setdefault((grant.plugin, grant.digest), []).append(node)
+        if grant.issuer == "tenant" and grant.tenant is not None:
+            self._tenants_with_a_say.add((grant.plugin, grant.tenant))
+        self.epoch += 1
+
+    def give(self, plugin: str, digest: str, capability: str, **options: object) -> Grant:
+        """`prepare` and `add` in one step, for grants that need not be written down."""
+        grant = self.prepare(plugin, digest, capability, **options)  # type: ignore[arg-type]
+        self.add(grant)
+        return grant
+
+    def revoke(self, grant_id: str) -> list[str]:
+        """Take a grant back, and every grant derived from it. The ids of all that fell.
+
+        Raises GrantUnknown for an id that was never given or has fallen already.
+        """
+        node = self._nodes.get(grant_id)
+        if node is None:
+            raise GrantUnknown(f"no grant {grant_id!r} is in force", hint="list grants with `rustcare plugin caps`")
+        fallen: list[str] = []
+        todo = [node]
+        while todo:
+            item = todo.pop()
+            item.live = False
+            fallen.append(item.grant.id)
+            self._nodes.pop(item.grant.id, None)
+            kept = self._by_package.get((item.grant.plugin, item.grant.digest), [])
+            kept[:] = [other for other in kept if other is not item]
+            todo.extend(item.children)
+        above = self._nodes.get(node.grant.parent) if node.grant.parent else None
+        if above is not None:
+            above.children = [child for child in above.children if child is not node]
+        self.epoch += 1
+        return fallen
+
+    def forget(self, plugin: str, digest: str) -> list[str]:
+        """Drop everything about one package; the ids of the grants that fell (with those derived from them)."""
+        fallen: list[str] = []
+        for node in list(self._by_package.get((plugin, digest), ())):
+            if node.grant.id in self._nodes:
+                fallen.extend(self.revoke(node.grant.id))
+        self._by_package.pop((plugin, digest), None)
+        self._manifests.pop((plugin, digest), None)
+        self.epoch += 1
+        return fallen
+
+    def remember_tenant(self, plugin: str, tenant: str) -> None:
+        """Note that a tenant has a say about a plugin, although no grant of its own is left."""
+        self._tenants_with_a_say.add((plugin, tenant))
+        self.epoch += 1
+
+    def of(self, plugin: str, digest: str) -> Iterator[Grant]:
+        """The grants in force for one package."""
+        return (node.grant for node in self._by_package.get((plugin, digest), ()) if self._alive(node))
+
+    # checking
+
+    def missing(self, plugin: str, digest: str, asked: Iterable[Capability]) -> list[Capability]:
+        """Those of the asked capabilities that no operator's grant for every tenant covers."""
+        held = [
+            node
+            for node in self._by_package.get((plugin, digest), ())
+            if node.grant.issuer == "operator" and node.grant.tenant is None and not node.grant.deny
+        ]
+        return [
+            wanted
+            for wanted in asked
+            if not any(covers(node.capability, wanted) for node in held if self._alive(node))
+        ]
+
+    def find(self, plugin: str, digest: str, tenant: str, wanted: Capability) -> tuple[Capability, bool]:
+        """The granted capability that allows a use, and whether the answer may be cached (it does not expire).
+
+        Raises CapabilityDenied, which says which of the four parties did not agree.
+        """
+        asked = self._manifests.get((plugin, digest), ())
+        if not any(covers(_bare(item), wanted) for item in asked):
+            raise _denied(plugin, wanted, "its manifest does not ask for it", "declare it in plugin.toml and upgrade")
+        operator: _Node | None = None
+        by_tenant: _Node | None = None
+        steady = True
+        for node in self._by_package.get((plugin, digest), ()):
+            grant = node.grant
+            if grant.tenant is not None and grant.tenant != tenant:
+                continue
+            steady = steady and self._steady(node)
+            if not self._alive(node):
+                continue
+            if grant.deny:
+                if covers(_bare(node.capability), wanted) or covers(wanted, _bare(node.capability)):
+                    raise _denied(plugin, wanted, "it is denied by the operator or the tenant", "lift the deny first")
+            elif covers(_bare(node.capability), wanted):
+                if grant.issuer == "tenant":
+                    by_tenant = by_tenant or node
+                elif operator is None or _looser(node, operator):
+                    operator = node
+        if operator is None:
+            raise _denied(
+                plugin, wanted, "the operator has not granted it", f"rustcare plugin grant {plugin} '{wanted}'"
+            )
+        if by_tenant is None and (plugin, tenant) in self._tenants_with_a_say:
+            raise _denied(plugin, wanted, f"tenant {tenant!r} has not granted it", "the tenant must grant it")
+        return operator.capability, steady
+
+    def _alive(self, node: _Node) -> bool:
+        """In force: not revoked, not expired, and so is every grant above it."""
+        item: _Node | None = node
+        while item is not None:
+            expires = item.grant.expires
+            if not item.live or (expires is not None and expires <= self._clock()):
+                return False
+            parent = item.grant.parent
+            if parent is None:
+                return True
+            item = self._nodes.get(parent)
+        return False
+
+    def _steady(self, node: _Node) -> bool:
+        item: _Node | None = node
+        while item is not None:
+            if item.grant.expires is not None:
+                return False
+            item = self._nodes.get(item.grant.parent) if item.grant.parent else None
+        return True
+
+
+class Rights:
+    """What one running package may do: the cached answers of `Grants`, one comparison from being thrown away."""
+
+    __slots__ = ("_grants", "_uses", "digest", "epoch", "plugin", "publish", "request", "serve", "subscribe")
+
+    def __init__(self, grants: Grants, plugin: str, digest: str) -> None:
+        self._grants = grants
+        self.plugin = plugin
+        self.digest = digest
+        self.epoch = grants.epoch
+        # Keyed by (tenant, subject), one for each action. The bus looks into these itself: they are its hot path.
+        self.publish: dict[tuple[str, str], Use] = {}
+        self.request: dict[tuple[str, str], Use] = {}
+        self.serve: dict[tuple[str, str], Use] = {}
+        self.subscribe: dict[tuple[str, str], Use] = {}
+        self._uses: dict[tuple[str, str, str], Use] = {}
+
+    def fresh(self) -> None:
+        """Throw the cache away if anything was given or revoked since."""
+        if self.epoch != self._grants.epoch:
+            self.publish.clear()
+            self.request.clear()
+            self.serve.clear()
+            self.subscribe.clear()
+            self._uses.clear()
+            self.epoch = self._grants.epoch
+
+    def check(self, kind: str, action: str, scope: str, tenant: str, *, count: bool = True) -> Use:
+        """The counter of the right, or CapabilityDenied; RateExceeded when its rate is used up. Counts one use."""
+        self.fresh()
+        key = (f"{kind}:{action}", tenant, scope)
+        use = self._uses.get(key)
+        if use is None:
+            use, steady = self._ask(kind, action, scope, tenant)
+            if steady:
+                if len(self._uses) > 20_000:  # subjects can come from outside: a cache must not grow without bound
+                    self._uses.clear()
+                self._uses[key] = use
+        if use.limit is not None:
+            use.limit.take()
+        if count:
+            use.count += 1
+        return use
+
+    def check_bus(self, cache: dict[tuple[str, str], Use], action: str, scope: str, tenant: str) -> Use:
+        """The slow half of the bus's own check: ask, count, and cache what can be cached."""
+        use, steady = self._ask("bus", action, scope, tenant)
+        if use.limit is not None:
+            use.limit.take()
+        elif steady:
+            if len(cache) > 20_000:
+                cache.clear()
+            cache[tenant, scope] = use
+        use.count += 1
+        return use
+
+    def holds(self, kind: str) -> bool:
+        """Whether any capability of a kind is asked for and granted, to any tenant: whether to link it at all."""
+        return any(not grant.deny and parse(grant.capability).kind == kind for grant in self._all())
+
+    def _all(self) -> Iterator[Grant]:
+        return self._grants.of(self.plugin, self.digest)
+
+    def _ask(self, kind: str, action: str, scope: str, tenant: str) -> tuple[Use, bool]:
+        grants = self._grants
+        wanted = Capability(kind, action, scope)
+        try:
+            granted, steady = grants.find(self.plugin, self.digest, tenant, wanted)
+        except CapabilityDenied:
+            # Counted by kind and action, not by scope: a plugin that guesses names must not grow the table.
+            grants.accounting.use(self.plugin, tenant, f"{kind}:{action}").denied += 1
+            if grants.observer is not None:
+                grants.observer(self.plugin, str(wanted), tenant, False)
+            raise
+        use = grants.accounting.use(self.plugin, tenant, str(granted))
+        rate = granted.rate
+        if rate is not None and use.limit is None:
+            use.limit = _Rate(self.plugin, granted, rate)
+        if grants.observer is not None:
+            grants.observer(self.plugin, str(wanted), tenant, True)
+        return use, steady
+
+
+class _Rate:
+    """A token bucket of one second's worth: `rate` uses a second, bursts up to that many."""
+
+    __slots__ = ("_at", "_name", "_rate", "_tokens")
+
+    def __init__(self, plugin: str, capability: Capability, rate: float) -> None:
+        self._rate = rate
+        self._tokens = max(1.0, rate)
+        self._at = time.monotonic()
+        self._name = f"{plugin} uses {capability}"
+
+    def take(self) -> None:
+        now = time.monotonic()
+        self._tokens = min(max(1.0, self._rate), self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        if self._tokens < 1.0:
+            raise RateExceeded(f"{self._name} more often than granted", hint="slow down, or grant a higher rate")
+        self._tokens -= 1.0
+
+
+def _bare(capability: Capability) -> Capability:
+    """Without options: a rate bounds how often, not whether."""
+    return Capability(capability.kind, capability.action, capability.scope)
+
+
+def _looser(node: _Node, than: _Node) -> bool:
+    """Of two grants that both allow a use, the one without a rate, or with the higher one, counts."""
+    if than.capability.rate is None:
+        return False
+    return node.capability.rate is None or node.capability.rate > than.capability.rate
+
+
+def _denied(plugin: str, wanted: Capability, why: str, hint: str) -> CapabilityDenied:
+    return CapabilityDenied(f"{plugin} may not use {wanted}: {why}", hint=hint)

@@ -1,0 +1,372 @@
+"""One subscriber's bounded queue and the task that empties it in order.
+
+`parallel` 1 (the default) handles one message at a time, in the order of arrival. With more, messages of one lane (the
+partition key if the publisher gave one, else the subject) keep their order and different lanes run side by side.
+
+Pausing keeps what arrives in the queue, which is how an upgrade loses nothing: the handler is swapped while paused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from rustcare_sdk.context import Delivery
+from rustcare_sdk.errors import BusClosed, RustCareError
+from rustcare_sdk.message import PARTITION_KEY, Message
+from rustcare_sdk.plugin import Handler
+
+from .accounting import Stat, Use
+from .grants import Rights
+
+if TYPE_CHECKING:
+    from .bus import Bus
+
+__all__ = ["Confirmation", "Subscription"]
+
+_monotonic = time.monotonic
+# After so many messages without a pause the task lets the event loop serve others.
+_STRETCH = 128
+
+
+class Confirmation:
+    """A message whose publisher waits until every receiver has handled it."""
+
+    __slots__ = ("_failures", "_future", "_handled", "_left", "_receivers", "message")
+
+    def __init__(self, message: Message[Any], receivers: int) -> None:
+        self.message = message
+        self._receivers = self._left = receivers
+        self._handled = 0
+        self._failures: list[str] = []
+        self._future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def done(self, failure: str = "") -> None:
+        """One receiver is through with it; `failure` is an error's code."""
+        self._left -= 1
+        if failure:
+            self._failures.append(failure)
+        else:
+            self._handled += 1
+        if not self._left and not self._future.done():
+            self._future.set_result(None)
+
+    async def wait(self) -> Delivery:
+        """The outcome, when the last receiver is through."""
+        if self._left:
+            await self._future
+        return Delivery(self._receivers, self._handled, tuple(self._failures))
+
+
+Entry = Message[Any] | Confirmation
+
+
+class Subscription:
+    """A subscriber on the bus. `size` counts what waits or runs; `bound` is the declared limit of what waits."""
+
+    __slots__ = (
+        "_bus",
+        "_idle",
+        "_lanes",
+        "_publishers",
+        "_queue",
+        "_running",
+        "_space",
+        "_stats",
+        "_task",
+        "_wake",
+        "blocked",
+        "bound",
+        "closed",
+        "dropped",
+        "handler",
+        "invoke",
+        "owner",
+        "paused",
+        "rights",
+        "size",
+    )
+
+    def __init__(
+        self,
+        bus: Bus,
+        handler: Handler,
+        invoke: Callable[[Message[Any]], Coroutine[Any, Any, Any]],
+        rights: Rights | None,
+        owner: str,
+    ) -> None:
+        self.handler = handler
+        self.invoke = invoke
+        self.rights = rights
+        self.owner = owner
+        self.bound = handler.queue
+        self.size = 0
+        self.dropped = 0
+        self.blocked = 0  # publishers that wait for room; newcomers queue up behind them
+        self.paused = False
+        self.closed = False
+        self._bus = bus
+        self._queue: deque[Entry] = deque()
+        self._publishers: deque[asyncio.Future[None]] = deque()
+        self._stats: dict[str, Stat] = {}
+        self._running = 0
+        self._lanes: dict[str, deque[Entry]] = {}
+        self._space: asyncio.Future[None] | None = None
+        self._idle: list[asyncio.Future[None]] = []
+        self._wake: asyncio.Future[None] | None = None
+        run = self._run() if handler.parallel == 1 else self._run_lanes()
+        self._task = asyncio.get_running_loop().create_task(run, name=f"subscription {handler.subject} of {owner}")
+
+    # the publisher's side
+
+    def put(self, entry: Entry) -> None:
+        """Queue an entry; the caller has seen that there is room."""
+        self.size += 1
+        self._queue.append(entry)
+        wake = self._wake
+        if wake is not None:
+            self._wake = None
+            if not wake.done():
+                wake.set_result(None)
+
+    async def put_full(self, entry: Entry) -> None:
+        """Queue an entry by the declared policy for a full queue."""
+        if self.closed:
+            self._give_up(entry)
+            return
+        overflow = self.handler.overflow
+        if overflow == "drop-oldest":
+            if self._queue:
+                self.dropped += 1
+                self.size -= 1
+                self._give_up(self._queue.popleft(), "bus.dropped")
+            self.put(entry)
+            return
+        if overflow == "disconnect":
+            self._give_up(entry, "bus.disconnected")
+            self._bus.drop_slow(self)
+            return
+        room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._publishers.append(room)
+        self.blocked += 1
+        try:
+            await room
+        except asyncio.CancelledError:
+            if room in self._publishers:
+                self._publishers.remove(room)
+            else:
+                self._admit()  # it had just been let in: the place goes to the next in line
+            raise
+        finally:
+            self.blocked -= 1
+        if self.closed:
+            self._give_up(entry)
+        else:
+            self.put(entry)
+            self._admit()  # there may be room for the next in line as well
+
+    def _admit(self) -> None:
+        """Let the first waiting publisher in if there is room."""
+        while self._publishers and (self.size < self.bound or self.closed):
+            room = self._publishers.popleft()
+            if not room.done():
+                room.set_result(None)
+                return
+
+    @staticmethod
+    def _give_up(entry: Entry, code: str = BusClosed.code) -> None:
+        if type(entry) is Confirmation:
+            entry.done(code)
+
+    # the subscriber's side
+
+    async def _run(self) -> None:
+        queue = self._queue
+        loop = asyncio.get_running_loop()
+        stretch = 0
+        while True:
+            while queue and not self.paused:
+                entry = queue.popleft()
+                self._running = 1
+                try:
+                    await self._handle(entry)
+                finally:
+                    self._running = 0
+                    self.size -= 1
+                if self._publishers:
+                    self._admit()
+                stretch += 1
+                if stretch >= _STRETCH:
+                    stretch = 0
+                    await asyncio.sleep(0)
+            self._settled()
+            if not queue or self.paused:
+                self._wake = loop.create_future()
+                await self._wake
+                stretch = 0
+
+    async def _run_lanes(self) -> None:
+        loop = asyncio.get_running_loop()
+        limit = self.handler.parallel
+        tasks: set[asyncio.Task[None]] = set()
+        try:
+            while True:
+                while self._queue and not self.paused:
+                    entry = self._queue[0]
+                    message = entry.message if type(entry) is Confirmation else entry
+                    key = message.headers.get(PARTITION_KEY) or message.subject  # type: ignore[union-attr]
+                    lane = self._lanes.get(key)
+                    if lane is None and len(self._lanes) >= limit:
+                        self._space = loop.create_future()
+                        await self._space
+                        continue
+                    self._queue.popleft()
+                    self._running += 1
+                    if lane is not None:
+                        lane.append(entry)
+                    else:
+                        self._lanes[key] = lane = deque((entry,))
+                        task = loop.create_task(self._lane(key, lane))
+                        tasks.add(task)
+                        task.add_done_callback(tasks.discard)
+                self._settled()
+                if not self._queue or self.paused:
+                    self._wake = loop.create_future()
+                    await self._wake
+        finally:
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _lane(self, key: str, lane: deque[Entry]) -> None:
+        try:
+            while lane:
+                entry = lane.popleft()
+                try:
+                    await self._handle(entry)
+                finally:
+                    self._running -= 1
+                    self.size -= 1
+                    if self._publishers:
+                        self._admit()
+        finally:
+            del self._lanes[key]
+            for entry in lane:  # only when cancelled
+                self._give_up(entry)
+            if self._space is not None and not self._space.done():
+                self._space.set_result(None)
+            self._settled()
+
+    async def _handle(self, entry: Entry) -> None:
+        from .bus import current_message
+
+        confirmation: Confirmation | None
+        if type(entry) is Confirmation:
+            confirmation, message = entry, entry.message
+        else:
+            confirmation, message = None, entry  # type: ignore[assignment]
+        tenant = message.call.tenant
+        failure = ""
+        started = _monotonic()
+        stat = self._stats.get(tenant)
+        if stat is None:
+            stat = self._stats[tenant] = self._bus.accounting.stat(self.owner, tenant)
+        stat.calls += 1
+        current_message.set(message)
+        try:
+            if self.rights is not None:
+                self._permit(tenant, self.rights)
+            await self.invoke(message)
+        except asyncio.CancelledError:
+            failure = BusClosed.code
+            raise
+        except RustCareError as error:
+            failure = error.code
+            stat.errors += 1
+            self._bus.report(self.owner, message.subject, error)
+        except Exception as error:
+            failure = "bus.handler-failed"
+            stat.errors += 1
+            self._bus.report(self.owner, message.subject, error)
+        finally:
+            stat.wall += _monotonic() - started
+            if confirmation is not None:
+                confirmation.done(failure)
+
+    def _permit(self, tenant: str, rights: Rights) -> None:
+        """A subscription's right is checked for each message: revoking it stops the very next one."""
+        if rights.epoch != rights._grants.epoch:
+            rights.fresh()
+        use: Use | None = rights.subscribe.get((tenant, self.handler.subject))
+        if use is not None:
+            use.count += 1
+            return
+        rights.check_bus(rights.subscribe, "subscribe", self.handler.subject, tenant)
+
+    # pausing, swapping, closing
+
+    def _settled(self) -> None:
+        """Nothing is running (and, unless paused, nothing waits): tell those who wait for that."""
+        if self._running or (self._queue and not self.paused):
+            return
+        waiting, self._idle = self._idle, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    async def pause(self) -> None:
+        """Keep what arrives in the queue; return when nothing is being handled any more."""
+        self.paused = True
+        await self._quiet(lambda: self._running == 0)
+
+    async def drain(self) -> None:
+        """Return when the queue is empty and nothing is being handled."""
+        await self._quiet(lambda: self._running == 0 and not self._queue)
+
+    async def _quiet(self, reached: Callable[[], bool]) -> None:
+        while not reached() and not self.closed:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._idle.append(future)
+            await future
+
+    def resume(
+        self,
+        handler: Handler | None = None,
+        invoke: Callable[[Message[Any]], Coroutine[Any, Any, Any]] | None = None,
+        rights: Rights | None = None,
+    ) -> None:
+        """Go on, with another handler if one is given (of the same subject, group and parallelism)."""
+        if handler is not None and invoke is not None:
+            self.handler, self.invoke, self.rights = handler, invoke, rights
+            self.bound = handler.queue
+        self.paused = False
+        wake, self._wake = self._wake, None
+        if wake is not None and not wake.done():
+            wake.set_result(None)
+        self._admit()
+
+    def waiting(self) -> int:
+        """How many messages are in the queue."""
+        return len(self._queue)
+
+    async def close(self) -> None:
+        """Stop; what was queued is given up and reported to those who confirm."""
+        if self.closed:
+            return
+        self.closed = True
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self.size -= len(self._queue)
+        while self._queue:
+            self._give_up(self._queue.popleft())
+        while self._publishers:
+            self._admit()
+        for future in self._idle:
+            if not future.done():
+                future.set_result(None)
+        self._idle.clear()
+
