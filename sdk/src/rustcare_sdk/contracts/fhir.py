@@ -8,8 +8,10 @@
 | `fhir.update` | `UpdateRequest` | `ResourceReply` |
 | `fhir.history` | `HistoryRequest` | `HistoryReply` |
 | `fhir.export` | `ExportRequest` | `ExportReply` |
+| `fhir.delete` | `DeleteRequest` | `DeleteReply` |
+| `fhir.count` | `CountRequest` | `CountReply` |
 
-After each commit the store publishes `fhir.<type>.<created|updated>` (lower case) with a `ResourceEvent`.
+After each commit the store publishes `fhir.<type>.<created|updated|deleted>` (lower case) with a `ResourceEvent`.
 """
 
 from __future__ import annotations
@@ -18,13 +20,19 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 __all__ = [
+    "COUNT",
     "CREATE",
+    "DELETE",
     "EXPORT",
     "HISTORY",
     "READ",
     "STORE",
     "UPDATE",
+    "CountReply",
+    "CountRequest",
     "CreateRequest",
+    "DeleteReply",
+    "DeleteRequest",
     "ExportReply",
     "ExportRequest",
     "HistoryReply",
@@ -51,6 +59,10 @@ UPDATE = "fhir.update"
 HISTORY = "fhir.history"
 #: Service: all current resources, page by page (`ExportRequest` → `ExportReply`).
 EXPORT = "fhir.export"
+#: Service: delete a resource; older versions stay readable (`DeleteRequest` → `DeleteReply`).
+DELETE = "fhir.delete"
+#: Service: how many current resources there are of each type (`CountRequest` → `CountReply`).
+COUNT = "fhir.count"
 
 Resource = dict[str, Any]
 """A FHIR resource as its JSON object."""
@@ -153,16 +165,46 @@ class ExportReply:
 
 
 @dataclass(frozen=True)
-class ResourceEvent:
-    """A resource was stored: what happened, its type, id and version. The content is read with `fhir.read`."""
+class DeleteRequest:
+    """Delete `type/id`. `if_match`: refuse unless the current version is this one."""
 
-    change: Literal["created", "updated"]
+    type: str
+    id: str
+    if_match: str = ""
+
+
+@dataclass(frozen=True)
+class DeleteReply:
+    """`version` is the version that says "deleted" (empty when there was nothing to delete)."""
+
+    version: str = ""
+
+
+@dataclass(frozen=True)
+class CountRequest:
+    """Of these types, or of all (empty)."""
+
+    types: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class CountReply:
+    """Current resources by type; deleted ones do not count."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ResourceEvent:
+    """A resource was stored or deleted: what happened, its type, id, version. Its content is read with `fhir.read`."""
+
+    change: Literal["created", "updated", "deleted"]
     type: str
     id: str
     version: str
     source: str = ""
 
 
-def subject_of(type: str, change: Literal["created", "updated"]) -> str:
+def subject_of(type: str, change: Literal["created", "updated", "deleted"]) -> str:
     """The subject of a `ResourceEvent`: `subject_of("Patient", "created") == "fhir.patient.created"`."""
     return f"fhir.{type.lower()}.{change}"
