@@ -1,0 +1,110 @@
+"""Who may import whom, checked by import-linter and by running a plugin where nothing but the SDK is installed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.architecture.project import ROOT, plugins
+
+# What a plugin's author has beside the SDK: the tools that its tests are written with.
+TEST_TOOLS = ("pytest", "pytest-asyncio", "hypothesis", "trustme")
+
+
+def test_the_floors_hold() -> None:
+    """import-linter finds every import allowed."""
+    command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def closure(names: tuple[str, ...]) -> set[str]:
+    """These distributions of the current environment and all that they require here."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop().lower().replace("_", "-")
+        if name in found:
+            continue
+        found.add(name)
+        for line in importlib.metadata.requires(name) or ():
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                waiting.append(requirement.name)
+    return found
+
+
+def link(distribution: str, target: Path) -> None:
+    """Put an installed distribution into another environment: hard links where they can be, else copies."""
+    found = importlib.metadata.distribution(distribution)
+    root = Path(str(found.locate_file(""))).resolve()
+    for file in found.files or ():
+        source = Path(str(file.locate())).resolve()
+        if not source.is_relative_to(root) or source.suffix == ".pyc" or not source.is_file():
+            continue
+        place = target / source.relative_to(root)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(source, place)
+        except OSError:
+            shutil.copy2(source, place)
+
+
+def unpack(member: str, target: Path, wheels: Path) -> None:
+    """Build a member's wheel and install it: what a wheel lacks, the tests will miss."""
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(wheels)]
+    subprocess.run(command, cwd=ROOT / member, check=True, capture_output=True)
+    for wheel in wheels.glob("*.whl"):
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(target)
+        wheel.unlink()
+
+
+@pytest.fixture(scope="module")
+def sdk_only(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The Python of a new environment that has the SDK and test tools, and its folder of packages. No network."""
+    folder = tmp_path_factory.mktemp("sdk-only")
+    venv.create(folder / "venv", with_pip=False)
+    python = folder / "venv" / "bin" / "python"
+    code = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
+    packages = Path(subprocess.run([python, "-c", code], check=True, capture_output=True, text=True).stdout.strip())
+    needed = closure(("rustcare-sdk", *TEST_TOOLS))
+    for distribution in sorted(name for name in needed if not name.startswith("rustcare")):
+        link(distribution, packages)
+    unpack("sdk", packages, folder)
+    return python, packages
+
+
+@pytest.mark.parametrize("package", ["rustcare_kernel", "rustcare_cli", "wasmtime", "structlog"])
+def test_the_environment_has_no_kernel(sdk_only: tuple[Path, Path], package: str) -> None:
+    """In the environment that has only the SDK, the SDK imports and the kernel does not."""
+    python, packages = sdk_only
+    subprocess.run([python, "-I", "-c", "import rustcare_sdk.testing"], check=True)
+    result = subprocess.run([python, "-I", "-c", f"import {package}"], capture_output=True, text=True)
+    assert f"No module named '{package}'" in result.stderr
+    assert not list(packages.glob("*.pth")), "a path file could lead back to this checkout"
+
+
+@pytest.mark.parametrize("name", plugins())
+def test_a_plugin_needs_the_sdk_alone(sdk_only: tuple[Path, Path], name: str, tmp_path: Path) -> None:
+    """A built-in plugin's own tests pass where it and the SDK are installed and nothing else of ours."""
+    python, packages = sdk_only
+    unpack(f"builtin_plugins/{name}", packages, tmp_path)
+    shutil.copytree(ROOT / "builtin_plugins" / name / "tests", tmp_path / "tests")
+    settings = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
+    (tmp_path / "pytest.ini").write_text(settings)
+    command = [python, "-I", "-m", "pytest", "-q", "--import-mode=importlib", "-p", "no:cacheprovider", "tests"]
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PYTEST"))}
+    result = subprocess.run(command, cwd=tmp_path, env=clean, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert re.search(r"\d+ passed", result.stdout), result.stdout
