@@ -1,7 +1,7 @@
 """`BlobStore`: the kernel's content-addressed folder of packages.
 
-What is read is checked on the very bytes that are returned, each time: a file that was exchanged behind the kernel's back
-is never loaded.
+What is read is checked on the very bytes that are returned, each time: a file that was exchanged behind the kernel's
+back is never loaded.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from ._errors import PackageError, PackageNotFound
+from ._errors import PackageError
 from ._files import check_digest, digest_of, read_file, verify
 from ._model import Package, package_from_blobs
 

@@ -34,6 +34,7 @@ MAX_PACKAGE = 256 * 1024 * 1024
 MAX_FILES = 10_000
 _MAX_NAME = 240  # the ustar format, and file systems with room for a prefix
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_FORBIDDEN = re.compile(r'[\\:*?"<>|\x00-\x1f\x7f\ud800-\udfff]')
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can name
 
 
@@ -68,7 +69,7 @@ def check_name(name: str, where: str) -> str:
         not name
         or len(name.encode("utf-8", "surrogatepass")) > _MAX_NAME
         or any(part in ("", ".", "..") for part in parts)
-        or any(char in '\\:*?"<>|' or ord(char) < 32 or 0xD800 <= ord(char) < 0xE000 or ord(char) == 127 for char in name)
+        or _FORBIDDEN.search(name)
     ):
         raise PackageUnsafe(
             f"Expected a relative path that stays inside the package, got {name[:120]!r}",
@@ -108,7 +109,9 @@ class Budget:
         if size > MAX_FILE:
             raise PackageTooLarge(f"Expected a file of at most {MAX_FILE:,} bytes, got {size:,}", address=address)
         if self.files > MAX_FILES:
-            raise PackageTooLarge(f"Expected at most {MAX_FILES:,} files", address=address, hint="ship data in one file")
+            raise PackageTooLarge(
+                f"Expected at most {MAX_FILES:,} files", address=address, hint="ship data in one file"
+            )
         if self.bytes > MAX_PACKAGE:
             raise PackageTooLarge(f"Expected a package of at most {MAX_PACKAGE:,} bytes", address=address)
 
@@ -187,7 +190,9 @@ def unzip(data: bytes, where: str, wanted: Callable[[str], bool] = lambda name: 
                     continue
                 name = check_name(info.filename, where)
                 if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG) or info.flag_bits & 0x1:
-                    raise PackageUnsafe("Expected a plain file, got a link, a device or encryption", address=f"{where}:{name}")
+                    raise PackageUnsafe(
+                        "Expected a plain file, got a link, a device or encryption", address=f"{where}:{name}"
+                    )
                 if name in files:
                     raise PackageUnsafe("Expected each name once, got it twice", address=f"{where}:{name}")
                 if not wanted(name):
@@ -202,6 +207,8 @@ def unzip(data: bytes, where: str, wanted: Callable[[str], bool] = lambda name: 
         raise PackageInvalid(f"Expected a zip archive: {error}", address=where, hint="the file is damaged") from None
     except Exception as error:
         if type(error).__module__ in ("zlib", "lzma", "struct"):  # what damaged streams raise
-            raise PackageInvalid(f"Expected a zip archive: {error}", address=where, hint="the file is damaged") from None
+            raise PackageInvalid(
+                f"Expected a zip archive: {error}", address=where, hint="the file is damaged"
+            ) from None
         raise
     return files

@@ -60,7 +60,9 @@ def write_layout(package: Package, directory: Path | str) -> Path:
     folder = Path(directory)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise PackageInvalid(
-            "Expected a new or an empty folder for the layout", address=str(folder), hint="remove it or name another one"
+            "Expected a new or an empty folder for the layout",
+            address=str(folder),
+            hint="remove it or name another one",
         )
     for name, data in _files(package).items():
         path = folder / name
@@ -111,7 +113,9 @@ def _read(get: Callable[[str], bytes], source: str, digest: str) -> Package:
     found = [
         item.digest
         for item in index.manifests
-        if item.media_type == MANIFEST_TYPE and item.artifact_type in ("", ARTIFACT_TYPE) and digest in ("", item.digest)
+        if item.media_type == MANIFEST_TYPE
+        and item.artifact_type in ("", ARTIFACT_TYPE)
+        and digest in ("", item.digest)
     ]
     if len(set(found)) != 1:
         raise PackageInvalid(
@@ -151,7 +155,9 @@ def _tar(path: Path) -> Iterator[Callable[[str], bytes]]:
                 if info is None:
                     raise PackageNotFound("Expected this file in the layout, it is not there", address=f"{path}:{name}")
                 if info.size > MAX_FILE:
-                    raise PackageTooLarge(f"Expected at most {MAX_FILE:,} bytes, got {info.size:,}", address=f"{path}:{name}")
+                    raise PackageTooLarge(
+                        f"Expected at most {MAX_FILE:,} bytes, got {info.size:,}", address=f"{path}:{name}"
+                    )
                 file = archive.extractfile(info)
                 data = file.read() if file is not None else b""
                 if len(data) != info.size:

@@ -1,7 +1,7 @@
 """`Package`: what is installed, in memory and verified.
 
-A package is an OCI artifact: an image manifest whose config is `plugin.toml` and whose layers are the code. The digest of
-that manifest is *the* package digest; it binds every byte, so whoever consents to a digest consents to the code.
+A package is an OCI artifact: an image manifest whose config is `plugin.toml` and whose layers are the code. The digest
+of that manifest is *the* package digest; it binds every byte, so whoever consents to a digest consents to the code.
 """
 
 from __future__ import annotations
@@ -26,7 +26,16 @@ from ._files import (
     verify,
 )
 
-__all__ = ["ARTIFACT_TYPE", "CONFIG_TYPE", "FILES_TYPE", "MANIFEST_TYPE", "PYTHON_TYPE", "WASM_TYPE", "Descriptor", "Package"]
+__all__ = [
+    "ARTIFACT_TYPE",
+    "CONFIG_TYPE",
+    "FILES_TYPE",
+    "MANIFEST_TYPE",
+    "PYTHON_TYPE",
+    "WASM_TYPE",
+    "Descriptor",
+    "Package",
+]
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 ARTIFACT_TYPE = "application/vnd.rustcare.plugin.v1"
@@ -161,7 +170,9 @@ class Package:
                 address=f"{self.source}:plugin.toml:runtime",
             )
         parts = {name: self.code(name) for name in paths if self._layer(name) is not None}
-        built = make_package(self.manifest, self.manifest_bytes, self.files(), {**parts, runtime: wasm}, source=self.source)
+        built = make_package(
+            self.manifest, self.manifest_bytes, self.files(), {**parts, runtime: wasm}, source=self.source
+        )
         return replace(built, folder=self.folder)
 
     def _layer(self, runtime: str) -> Descriptor | None:
@@ -204,7 +215,8 @@ def make_package(
     check_manifest_paths(manifest, source)
     for name in wanted_files(manifest) - set(tree):
         raise PackageInvalid(
-            f"The manifest names the file {name}, the package does not have it", address=f"{source}:plugin.toml:config.schema"
+            f"The manifest names the file {name}, the package does not have it",
+            address=f"{source}:plugin.toml:config.schema",
         )
     paths = wasm_paths(manifest)
     blobs: dict[str, bytes] = {}
@@ -276,7 +288,9 @@ def package_from_blobs(digest: str, get: Callable[[str], bytes], source: str) ->
         budget.take(descriptor.digest, descriptor.size)
         data = verify(get(descriptor.digest), descriptor.digest, where)
         if len(data) != descriptor.size:
-            raise PackageInvalid(f"Expected {descriptor.size} bytes as its descriptor says, got {len(data)}", address=where)
+            raise PackageInvalid(
+                f"Expected {descriptor.size} bytes as its descriptor says, got {len(data)}", address=where
+            )
         blobs[descriptor.digest] = data
     manifest_bytes = blobs[image.config.digest]
     manifest = Manifest.read(manifest_bytes, f"{source}:plugin.toml")
@@ -333,5 +347,3 @@ def check_manifest_paths(manifest: Manifest, source: str) -> None:
     """The files a manifest names stay inside the package."""
     for path in (*wasm_paths(manifest).values(), *wanted_files(manifest)):
         check_name(path, f"{source}:plugin.toml")
-
-

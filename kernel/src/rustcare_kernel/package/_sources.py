@@ -9,10 +9,10 @@ from pathlib import Path
 
 from rustcare_sdk.manifest import Manifest
 
-from ._errors import PackageInvalid, PackageNotFound
+from ._errors import PackageInvalid, PackageNotFound, PackageUnsafe
 from ._files import Budget, check_name, ignored, read_file, read_tree, unzip
 from ._layout import read_layout, read_layout_tar
-from ._model import Package, check_manifest_paths, make_package, wanted_files, wasm_paths
+from ._model import Package, check_manifest_paths, make_package, python_prefix, wanted_files, wasm_paths
 
 __all__ = ["find_folder", "read_package"]
 
@@ -28,9 +28,10 @@ def read_package(source: Path | str | Package) -> Package:
     """Read a package from wherever it lies. Nothing is imported, built, or written.
 
     Args:
-        source: a plugin's folder (the project, or the import package that holds `plugin.toml`), a `.whl`, a `plugin.toml`
-            beside a `.wasm` (or that `.wasm`), an OCI image layout (folder or `.tar`, `PATH@sha256:…` to choose one of
-            several), or `installed:NAME` for an installed distribution's entry point in the group `rustcare.plugins`.
+        source: a plugin's folder (the project, or the import package that holds `plugin.toml`), a `.whl`, a
+            `plugin.toml` beside a `.wasm` (or that `.wasm`), an OCI image layout (folder or `.tar`; `PATH@sha256:…`
+            chooses one of several), or `installed:NAME` for the entry point of an installed distribution in the group
+            `rustcare.plugins`.
 
     Raises:
         PackageError: one of its kinds, naming the file and what to do.
@@ -76,7 +77,9 @@ def find_folder(path: Path | str) -> Path:
     found = sorted(item.parent for item in folder.glob("src/*/plugin.toml"))
     if len(found) != 1:
         raise PackageNotFound(
-            f"Expected one plugin.toml, here or in src/<import package>/, found {len(found)}", address=str(folder), hint=_FORMS
+            f"Expected one plugin.toml, here or in src/<import package>/, found {len(found)}",
+            address=str(folder),
+            hint=_FORMS,
         )
     return found[0]
 
@@ -88,7 +91,9 @@ def _installed(name: str) -> Path:
     if not found:
         known = ", ".join(sorted({point.name for point in points})) or "none"
         raise PackageNotFound(
-            f"No installed distribution has a plugin named {name!r}", address=f"installed:{name}", hint=f"installed: {known}"
+            f"No installed distribution has a plugin named {name!r}",
+            address=f"installed:{name}",
+            hint=f"installed: {known}",
         )
     modules = {point.module for point in found}
     if len(modules) != 1 or "." in (module := modules.pop()):
@@ -109,6 +114,7 @@ def _from_folder(folder: Path, source: str, only: str = "") -> Package:
     manifest_bytes = read_file(folder / "plugin.toml")
     manifest = Manifest.read(manifest_bytes, str(folder / "plugin.toml"))
     check_manifest_paths(manifest, str(folder))
+    _check_prefix(manifest, folder.resolve().name, str(folder))
     paths = wasm_paths(manifest)
     if only and only not in paths.values():
         raise PackageInvalid(
@@ -120,12 +126,33 @@ def _from_folder(folder: Path, source: str, only: str = "") -> Package:
         tree = read_tree(folder, lambda name: ignored(name) or name in paths.values())
     else:
         # A folder without Python code may be anything, a build folder too: take what the manifest names.
-        tree = {name: read_file(folder / name) for name in wanted_files(manifest) if (folder / name).exists()}
-    wasm = {name: read_file(folder / path) for name, path in paths.items() if (folder / path).exists()}
+        tree = {name: _named(folder, name) for name in wanted_files(manifest) if (folder / name).exists()}
+    wasm = {name: _named(folder, path) for name, path in paths.items() if (folder / path).exists()}
     budget = Budget(str(folder))
     for name, data in {**tree, **wasm}.items():
         budget.take(name, len(data))
     return make_package(manifest, manifest_bytes, tree, wasm, source=source, folder=folder.absolute())
+
+
+def _check_prefix(manifest: Manifest, name: str, source: str) -> None:
+    """The entry lies in the import package that holds the manifest."""
+    if python_prefix(manifest) not in ("", name + "/"):
+        entry = manifest.runtime.python.entry if manifest.runtime.python is not None else ""
+        raise PackageInvalid(
+            f"Expected an entry in the import package that holds plugin.toml ({name}), got {entry}",
+            address=f"{source}:plugin.toml:runtime.python.entry",
+            hint=f"rename the folder to {python_prefix(manifest)} or correct the entry",
+        )
+
+
+def _named(folder: Path, name: str) -> bytes:
+    """A file that the manifest names; no part of the way to it may be a link."""
+    path = folder
+    for part in name.split("/"):
+        path /= part
+        if path.is_symlink():
+            raise PackageUnsafe("Expected a file or a folder, got a symbolic link", address=str(path))
+    return read_file(path)
 
 
 def _from_wheel(path: Path) -> Package:
@@ -144,6 +171,7 @@ def _from_wheel(path: Path) -> Package:
     manifest_bytes = inside["plugin.toml"]
     manifest = Manifest.read(manifest_bytes, f"{source}:{prefix}plugin.toml")
     check_manifest_paths(manifest, source)
+    _check_prefix(manifest, roots[0], source)
     paths = wasm_paths(manifest)
     if manifest.runtime.python is not None:
         tree = {name: data for name, data in inside.items() if not ignored(name) and name not in paths.values()}
