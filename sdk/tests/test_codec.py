@@ -65,7 +65,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=6,
 )
-trees = st.deferred(
+trees: st.SearchStrategy[Tree] = st.deferred(
     lambda: st.builds(
         Tree,
         leaf=leaves,
