@@ -1,0 +1,294 @@
+"""What is public is documented, and what is documented is there: both ways, for each list in docs/reference."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rustcare_sdk.capability import KINDS, parse
+from rustcare_sdk.errors import InvalidCapability, RustCareError
+
+from tests.architecture.project import (
+    DOCS,
+    REFERENCE,
+    ROOT,
+    documents,
+    fenced,
+    import_everything,
+    members,
+    plugins,
+    section,
+    source_files,
+    table_names,
+)
+
+CONTRACTS = ("fhir", "hl7", "plugin")
+
+
+def page(name: str) -> str:
+    """The text of one page of the reference."""
+    return (REFERENCE / name).read_text()
+
+
+def subclasses(cls: type) -> Iterator[type]:
+    """A class's subclasses, theirs included."""
+    for child in cls.__subclasses__():
+        yield child
+        yield from subclasses(child)
+
+
+# capabilities
+
+
+def test_every_capability_is_documented() -> None:
+    """docs/reference/capabilities.md lists every kind and action with the code's own summary, and no other."""
+    rows = re.findall(r"^\| `([a-z]+:[a-z]+)` \| ([^|]+?) \|", page("capabilities.md"), re.M)
+    assert dict(rows) == {
+        f"{kind}:{action}": rule.summary for kind, actions in KINDS.items() for action, rule in actions.items()
+    }
+
+
+def test_every_option_is_documented() -> None:
+    """The options of capabilities that are documented are those that are understood."""
+    options = {option for actions in KINDS.values() for rule in actions.values() for option in rule.options}
+    assert set(table_names(section(page("capabilities.md"), "Options"))) == options
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_capability_in_a_document_parses(path: Path) -> None:
+    """Capabilities in documents follow the grammar; placeholders are written in capitals."""
+    wrong = []
+    for text in re.findall(rf"[`\"']((?:{'|'.join(KINDS)}):[a-z]+(?:@[^`\"']*)?)[`\"']", path.read_text()):
+        if "@" in text and not re.search(r"@.*[A-Z]{3,}\*?$", text):
+            try:
+                parse(text)
+            except InvalidCapability as error:
+                wrong.append(f"{text}: {error}")
+    assert wrong == []
+
+
+# errors
+
+
+def error_codes() -> set[str]:
+    """The codes of all error classes, and those that plugins give to `ServiceError`."""
+    import_everything()
+    codes = {cls.__dict__["code"] for cls in subclasses(RustCareError) if isinstance(cls.__dict__.get("code"), str)}
+    for path in source_files():
+        if "tests" in path.parts or "examples" in path.parts or "templates" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "ServiceError":
+                codes.update(argument.value for argument in node.args[:1] if isinstance(argument, ast.Constant))
+    return codes | {RustCareError.code}
+
+
+def test_every_error_code_is_documented() -> None:
+    """docs/reference/errors.md lists every code that can occur, and no other."""
+    documented = table_names(page("errors.md"))
+    assert len(set(documented)) == len(documented), "a code stands twice"
+    codes = error_codes()
+    assert set(documented) - codes == set(), "documented, but no such code exists"
+    assert codes - set(documented) == set(), "not documented"
+
+
+def test_error_codes_are_unique() -> None:
+    """No two error classes share a code (a subclass that adds no code of its own has its parent's)."""
+    import_everything()
+    found: dict[str, str] = {}
+    for cls in set(subclasses(RustCareError)):
+        code = cls.__dict__.get("code")
+        if isinstance(code, str) and cls.__module__.startswith("rustcare_"):
+            assert code not in found, f"{code}: {found[code]} and {cls.__qualname__}"
+            found[code] = cls.__qualname__
+            assert re.fullmatch(r"[a-z0-9]+([.-][a-z0-9]+)*", code)
+
+
+# contracts, services and events
+
+
+def contract(name: str) -> Any:
+    """The module of a contract."""
+    return importlib.import_module(f"rustcare_sdk.contracts.{name}")
+
+
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_every_contract_is_documented(name: str) -> None:
+    """docs/reference/contracts.md lists each contract's types with all their fields, in order, and no other."""
+    text = section(page("contracts.md"), f"`rustcare_sdk.contracts.{name}`")
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", text, re.M)
+    documented = {row[0]: re.findall(r"`(\w+)`", row[1]) for row in rows}
+    module = contract(name)
+    types = {item: getattr(module, item) for item in module.__all__ if dataclasses.is_dataclass(getattr(module, item))}
+    assert documented == {item: [field.name for field in dataclasses.fields(cls)] for item, cls in types.items()}
+
+
+def test_the_contracts_are_all_there() -> None:
+    """Every module of `rustcare_sdk.contracts` is a contract that is documented."""
+    assert sorted(importlib.import_module("rustcare_sdk.contracts").__all__) == sorted(CONTRACTS)
+    assert re.findall(r"^## `rustcare_sdk\.contracts\.(\w+)`", page("contracts.md"), re.M) == list(CONTRACTS)
+
+
+def test_every_service_is_documented() -> None:
+    """docs/reference/services-and-events.md has a heading for every subject that a contract names."""
+    subjects = {
+        value
+        for name in CONTRACTS
+        for item, value in vars(contract(name)).items()
+        if item.isupper() and isinstance(value, str)
+    }
+    headings = set(re.findall(r"^### `([^`]+)`", page("services-and-events.md"), re.M))
+    patterns = {heading for heading in headings if "<" in heading}
+    assert subjects - headings == set(), "not documented"
+    assert headings - subjects - patterns == set(), "documented, but no contract names it"
+
+
+# the manifest
+
+
+def test_every_manifest_key_is_documented() -> None:
+    """docs/reference/manifest.md lists every key of `plugin.toml`, and no other."""
+    from rustcare_sdk.manifest import manifest_keys
+
+    documented = table_names(page("manifest.md"))
+    assert len(set(documented)) == len(documented), "a key stands twice"
+    keys = set(manifest_keys())
+    assert set(documented) - keys == set(), "documented, but there is no such key"
+    assert keys - set(documented) == set(), "not documented"
+
+
+def test_the_manifests_in_documents_are_valid() -> None:
+    """Every complete `plugin.toml` that a document shows can be read."""
+    from rustcare_sdk.manifest import read_manifest_text
+
+    for path in documents():
+        for block in fenced(path.read_text(), "toml"):
+            if re.search(r"^schema = 1$", block, re.M):
+                read_manifest_text(block, path.name)
+
+
+# hooks
+
+
+def test_every_hook_is_documented() -> None:
+    """docs/reference/hooks.md has a heading for every hook specification, and no other, with the hook's arguments."""
+    import pluggy
+    from rustcare_sdk import hookspecs
+
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    specifications = {name: caller.spec.argnames for name, caller in vars(manager.hook).items() if caller.spec}
+    headings = re.findall(r"^### `(\w+)\(([^)]*)\)`", page("hooks.md"), re.M)
+    documented = {name: tuple(filter(None, arguments.split(", "))) for name, arguments in headings}
+    assert documented == {name: tuple(arguments) for name, arguments in specifications.items()}
+
+
+# configuration
+
+
+@pytest.mark.parametrize("name", plugins())
+def test_every_configuration_key_is_documented(name: str) -> None:
+    """docs/reference/configuration.md lists every key of each built-in's schema with its default, and no other."""
+    schema_file = ROOT / "builtin_plugins" / name / "src" / f"rustcare_plugin_{name}" / "config.schema.json"
+    properties = json.loads(schema_file.read_text()).get("properties", {}) if schema_file.is_file() else {}
+    text = section(page("configuration.md"), f"`{name}`")
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", text, re.M)
+    defaults = {key: json.dumps(value["default"]) if "default" in value else "" for key, value in properties.items()}
+    assert {key: default.strip("` ") for key, default in rows} == defaults
+
+
+# the guest interface
+
+
+def test_the_whole_guest_interface_is_documented() -> None:
+    """docs/reference/wit.md has a heading for every interface of `plugin.wit` and a row for each of its functions."""
+    wit = re.sub(r"//.*", "", (ROOT / "sdk" / "wit" / "plugin.wit").read_text())
+    interfaces = {}
+    for match in re.finditer(r"^interface ([a-z-]+) \{(.*?)^\}", wit, re.M | re.S):
+        interfaces[match[1]] = re.findall(r"^    ([a-z0-9-]+): func", match[2], re.M)
+    headings = re.findall(r"^### `([a-z-]+)`", page("wit.md"), re.M)
+    assert headings == list(interfaces)
+    for name, functions in interfaces.items():
+        assert table_names(section(page("wit.md"), f"`{name}`")) == functions
+
+
+# commands
+
+
+def command_of(line: str, commands: set[str]) -> str | None:
+    """The longest command that a shell line runs, or None for a line that does not run `rustcare`."""
+    words = line.split()
+    if not words or words[0].rpartition("/")[2] != "rustcare":
+        return None
+    plain = [word for word in words[1:] if not word.startswith("-")]
+    for length in range(len(plain), 0, -1):
+        if " ".join(plain[:length]) in commands:
+            return " ".join(plain[:length])
+    return "" if plain else None
+
+
+def test_every_command_is_documented() -> None:
+    """docs/reference/cli.md has a heading for every command of `rustcare`, and no other."""
+    from rustcare_cli.app import command_names
+
+    headings = re.findall(r"^### `rustcare ([a-z -]+)`", page("cli.md"), re.M)
+    assert sorted(headings) == sorted(command_names())
+
+
+def test_documents_name_only_commands_that_exist() -> None:
+    """Every `rustcare …` in a console block, or alone in backquotes, is a command."""
+    from rustcare_cli.app import command_names
+
+    commands = set(command_names())
+    groups = {command.split()[0] for command in commands}
+    for path in documents():
+        text = path.read_text()
+        lines = [line[2:] for block in fenced(text, "console") for line in block.splitlines() if line.startswith("$ ")]
+        lines += re.findall(r"`(rustcare [a-z][^`]*)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
+        for line in lines:
+            found = command_of(line, commands)
+            alone = line.split()[1:2] and line.split()[1] in groups and len(line.split()) == 2
+            assert found != "" or alone, f"{path.relative_to(ROOT)}: {line}"
+
+
+# names in prose
+
+
+def test_documents_name_only_python_that_exists() -> None:
+    """Every dotted name of ours in backquotes (`rustcare_sdk.capability`) can be imported."""
+    for path in documents():
+        for name in re.findall(
+            r"`(rustcare_(?:sdk|kernel|cli|registry|plugin_\w+)(?:\.\w+)*)(?:\(\))?`", path.read_text()
+        ):
+            assert resolves(name), f"{path.relative_to(ROOT)} names {name}"
+
+
+def resolves(name: str) -> bool:
+    """Whether a dotted name is a module, or an attribute of one."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            value: Any = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            if not hasattr(value, part):
+                return False
+            value = getattr(value, part)
+        return True
+    return False
+
+
+def test_documents_name_only_files_that_exist() -> None:
+    """Every path in backquotes that begins with a folder of ours exists (but for those with a placeholder)."""
+    folders = "|".join(sorted({member.split("/")[0] for member in members()} | {"docs", "tests", "examples"}))
+    for path in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]:
+        for name in re.findall(rf"`((?:{folders})/[\w./-]+)`", path.read_text()):
+            assert (ROOT / name).exists(), f"{path.relative_to(ROOT)} names {name}"
