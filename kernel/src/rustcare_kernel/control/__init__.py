@@ -1,0 +1,34 @@
+"""The operator's API: JSON-RPC 2.0 over a Unix socket in the kernel's data folder.
+
+    _errors    what can go wrong before a method runs
+    _lock      one kernel for each data folder
+    _protocol  framing (one JSON object on each line), error objects, the methods' parameters
+    _watch     the stream of what happens: states, messages, uses of capabilities
+    _methods   what each method does
+    _server    the socket
+    _client    `ControlClient`, synchronous, for programs such as the CLI
+
+The socket is created with mode 0600 before it can be connected to, and whoever connects must be the same user or root:
+holding the connection is holding the operator's rights, so there is nothing further to log in to.
+"""
+
+from ._client import ControlClient
+from ._errors import ControlError, ControlUnavailable, DataFolderInUse, DigestNotConsented
+from ._lock import DataFolderLock
+from ._methods import METHODS
+from ._protocol import SOCKET_NAME
+from ._server import ControlServer
+from ._watch import Watch
+
+__all__ = [
+    "METHODS",
+    "SOCKET_NAME",
+    "ControlClient",
+    "ControlError",
+    "ControlServer",
+    "ControlUnavailable",
+    "DataFolderInUse",
+    "DataFolderLock",
+    "DigestNotConsented",
+    "Watch",
+]
