@@ -19,6 +19,7 @@ __all__ = [
     "InvalidManifest",
     "InvalidPayload",
     "InvalidSubject",
+    "InvalidVersion",
     "NoProvider",
     "NotPortable",
     "RustCareError",
@@ -74,6 +75,12 @@ class InvalidManifest(RustCareError):
     """`plugin.toml` is not a valid manifest."""
 
     code = "manifest.invalid"
+
+
+class InvalidVersion(RustCareError):
+    """A version, or a range of versions, is not well formed."""
+
+    code = "version.invalid"
 
 
 class NotPortable(RustCareError):
