@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,12 +41,12 @@ def test_the_order_of_the_specification() -> None:
     chain = "1.0.0-alpha 1.0.0-alpha.1 1.0.0-alpha.beta 1.0.0-beta 1.0.0-beta.2 1.0.0-beta.11 1.0.0-rc.1 1.0.0 2.0.0"
     chain += " 2.1.0 2.1.1"
     found = [Version.parse(text) for text in chain.split()]
-    assert found == sorted(reversed(found))
-    assert all(a < b for a, b in zip(found, found[1:], strict=False))
+    assert all(a < b for a, b in itertools.pairwise(found))
 
 
 @pytest.mark.parametrize(
-    "text", ["1", "1.2", "01.2.3", "1.2.3-01", "1.2.3-", "v1.2.3", "1.2.3 ", "1.2.3-a..b", "١.2.3", ""]
+    "text",
+    ["1", "1.2", "01.2.3", "1.2.3-01", "1.2.3-", "v1.2.3", "1.2.3 ", "1.2.3-a..b", "١.2.3", "", "1.2.3-" + "9" * 5000],
 )
 def test_malformed_versions(text: str) -> None:
     """What SemVer does not allow is refused, with the address."""

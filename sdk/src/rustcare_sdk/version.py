@@ -12,7 +12,10 @@ from typing import Any
 
 from .errors import InvalidVersion
 
-__all__ = ["Range", "Version"]
+__all__ = ["MAX_LENGTH", "Range", "Version"]
+
+#: The longest version or range, in characters.
+MAX_LENGTH = 255
 
 _NUMBER = r"0|[1-9]\d{0,17}"
 _PRE = r"(?:0|[1-9]\d*|\d*[A-Za-z-][0-9A-Za-z-]*)"
@@ -39,10 +42,10 @@ class Version:
     @classmethod
     def parse(cls, text: str, address: str = "") -> Version:
         """Read `1.2.3-rc.1+build`. Raises InvalidVersion."""
-        found = _VERSION.fullmatch(text)
+        found = _VERSION.fullmatch(text) if len(text) <= MAX_LENGTH else None
         if found is None:
             raise InvalidVersion(
-                f"expected a version such as 1.2.3 or 1.2.3-rc.1, got {text!r}",
+                f"expected a version such as 1.2.3 or 1.2.3-rc.1, got {text[:MAX_LENGTH]!r}",
                 hint="SemVer 2.0: three numbers without leading zeros; no v in front",
                 address=address,
             )
@@ -98,6 +101,8 @@ class Range:
     def parse(cls, text: str, address: str = "") -> Range:
         """Read a range. Raises InvalidVersion."""
         bounds: list[tuple[str, Version]] = []
+        if len(text) > MAX_LENGTH:
+            raise InvalidVersion(f"expected at most {MAX_LENGTH} characters, got {len(text)}", address=address)
         if text.strip() == "*":
             return cls((), "*")
         for part in text.split(","):
