@@ -21,9 +21,9 @@ __all__ = ["Field", "check_names", "convert", "fields_of", "format_duration", "f
 
 S = TypeVar("S", bound=Struct)
 
-_SIZE = re.compile(r"(\d{1,12})\s?(B|KiB|MiB|GiB)")
+_SIZE = re.compile(r"(\d{1,15}) ?(B|KiB|MiB|GiB)")
 _SIZES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
-_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s?(ms|s|m|h)")
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?(ms|s|m|h)")
 _DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
 _PATH = re.compile(r"(.*?)(?: - at (?:key in )?`\$\.?(.*)`)?", re.DOTALL)
@@ -169,7 +169,7 @@ def format_duration(seconds: float) -> str:
     for unit in ("h", "m", "s"):
         if seconds >= _DURATIONS[unit] and seconds % _DURATIONS[unit] == 0:
             return f"{int(seconds / _DURATIONS[unit])}{unit}"
-    return f"{seconds * 1000:g}ms"
+    return f"{seconds * 1000:.3f}".rstrip("0").rstrip(".") + "ms"
 
 
 def _version(kind: Any, text: Any, at: str) -> Any:
