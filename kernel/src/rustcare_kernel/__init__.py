@@ -1,1 +1,32 @@
-"""Under construction."""
+"""The microkernel: the lifecycle of plugins, capabilities, and a message bus. Everything else is a plugin.
+
+The rooms, lowest floor first; a room imports only from those above its line:
+
+    errors         what can go wrong, each with a stable code
+    accounting     calls, time, fuel, bytes and uses of rights, per plugin and tenant
+    subjects       which subscriptions a subject reaches: a trie of patterns
+    grants         the tree of grants: give, attenuate, revoke, check
+    subscription   one subscriber's bounded queue and the task that empties it in order
+    bus            publish and request
+    logs           what plugins and the kernel say
+    context        what a plugin holds as `self.ctx`: every call passes its capability check there
+    stores/        a private database and key-value space for each plugin: sqlite, postgres
+    package/       what is installed: an OCI artifact, always with the same digest for the same content
+    runtimes/      python (trusted), component and extism (sandboxed)
+    states         the states of a plugin's life and the steps between them
+    dependencies   who must start before whom
+    catalog        what is installed and wanted: survives restarts and kill -9
+    running        one loaded version and its wires to the bus
+    configuration  a plugin's configuration against its schema
+    loader         from a catalog entry to a loaded version
+    lifecycle      start, retry, upgrade with hand-over, roll back, quarantine, stop
+    installer      from a source to a package that was consented to
+    kernel         the facade an embedder uses
+    control/       the operator's API on a Unix socket: what the CLI talks to
+"""
+
+from .installer import CapabilityAsked, Inspection
+from .kernel import Kernel, PluginStatus
+from .states import State
+
+__all__ = ["CapabilityAsked", "Inspection", "Kernel", "PluginStatus", "State"]

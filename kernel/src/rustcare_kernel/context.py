@@ -6,8 +6,10 @@ One is made for each running package and closed with it: its tasks are cancelled
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import hmac
 import os
+import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
@@ -74,6 +76,7 @@ class PluginContext:
         self._crashed = crashed
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listeners: list[_Listener] = []
+        self._predecessor: PluginContext | None = None
         self.sender = Sender(info.id, rights)
         self._kv = _KeyValue(self)
         self._db = _Database(self)
@@ -130,8 +133,6 @@ class PluginContext:
 
     def spawn(self, task: Coroutine[Any, Any, Any], *, name: str) -> None:
         # A fresh context: a background task works for the system, not for whichever message was handled just now.
-        import contextvars
-
         running = asyncio.get_running_loop().create_task(
             task, name=f"{self._info.id}: {name}", context=contextvars.Context()
         )
@@ -147,13 +148,28 @@ class PluginContext:
         self, host: str, port: int, handler: Connection, *, ssl: Any = None, limit: int = 65536
     ) -> Listener:
         self.check("net", "listen", f"{host}:{port}")
-        listener = _Listener(self, handler)
-        # Two versions of a listener overlap during an upgrade, so the port is shared; the old one closes it last.
-        listener.server = await asyncio.start_server(
-            listener.connected, host, port, ssl=ssl, limit=limit, reuse_port=port != 0, backlog=512
-        )
+        listener = _Listener(self, handler, (host, port))
+        live = self._predecessor is None
+        inherited = self._inherited(host, port)
+        if inherited is not None:
+            # The version before listens here already. Its socket is duplicated, so both accept from one queue in the
+            # operating system and no connection is refused or reset while the one takes over from the other.
+            listener.server = await asyncio.start_server(
+                listener.connected, sock=inherited, ssl=ssl, limit=limit, backlog=512, start_serving=live
+            )
+        else:
+            listener.server = await asyncio.start_server(
+                listener.connected, host, port, ssl=ssl, limit=limit, backlog=512, start_serving=live
+            )
         self._listeners.append(listener)
         return listener
+
+    def _inherited(self, host: str, port: int) -> socket.socket | None:
+        if self._predecessor is not None:
+            for listener in self._predecessor._listeners:
+                if listener.asked == (host, port) and listener.server.sockets:
+                    return socket.fromfd(listener.server.sockets[0].fileno(), listener.server.sockets[0].family, 1)
+        return None
 
     # the kernel's side
 
@@ -163,8 +179,18 @@ class PluginContext:
         tenant = self.sender.call.tenant if message is None else message.call.tenant
         self._rights.check(kind, action, scope, tenant)
 
+    def succeed(self, predecessor: PluginContext) -> None:
+        """This context is for a new version: its listeners take over the sockets, and accept only from `go_live` on."""
+        self._predecessor = predecessor
+
+    async def go_live(self) -> None:
+        """The new version is committed: accept connections."""
+        self._predecessor = None
+        for listener in self._listeners:
+            await listener.server.start_serving()
+
     async def stop_accepting(self) -> None:
-        """Close the listening sockets, keep the connections: another version has taken over."""
+        """Close the listening sockets, keep the connections: another version has taken over, or the plugin stops."""
         for listener in self._listeners:
             listener.server.close()
 
@@ -189,7 +215,8 @@ class _Listener:
 
     server: asyncio.Server
 
-    def __init__(self, context: PluginContext, handler: Connection) -> None:
+    def __init__(self, context: PluginContext, handler: Connection, asked: tuple[str, int]) -> None:
+        self.asked = asked
         self._context = context
         self._handler = handler
         self._connections: set[asyncio.Task[None]] = set()
