@@ -87,6 +87,12 @@ def error_codes() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "ServiceError":
                 codes.update(argument.value for argument in node.args[:1] if isinstance(argument, ast.Constant))
+            if isinstance(node, ast.Dict):  # failures that cross a boundary as records
+                pairs = zip(node.keys, node.values, strict=True)
+                found = [value for key, value in pairs if isinstance(key, ast.Constant) and key.value == "code"]
+                codes.update(
+                    str(value.value) for value in found if isinstance(value, ast.Constant) and "." in str(value.value)
+                )
     return codes | {RustCareError.code}
 
 
@@ -164,6 +170,28 @@ def test_every_manifest_key_is_documented() -> None:
     assert keys - set(documented) == set(), "not documented"
 
 
+def test_the_manifest_defaults_are_documented() -> None:
+    """The defaults in docs/reference/manifest.md are those of a manifest that leaves everything out."""
+    from rustcare_sdk.manifest import read_manifest_text
+
+    smallest = """
+        schema = 1
+        plugin = {id = "acme.x", version = "1.0.0", summary = "x", engine = "^0.1"}
+        runtime = {component = {path = "x.wasm"}}
+    """
+    least = read_manifest_text(smallest)
+    rows = re.findall(r"^\| `([\w.]+)` \| `([^`]+)` \|", page("manifest.md"), re.M)
+    assert {"limits.memory", "runtime.pool", "lifecycle.drain"} <= {key for key, _ in rows}
+    for key, default in rows:
+        table, _, name = key.partition(".")
+        if name and key != "capability.availability":
+            given = f"{smallest}\n[{table}]\n{name} = {default}\n" if table in ("limits", "lifecycle") else smallest
+            value = getattr(getattr(read_manifest_text(given), table), name)
+            assert value == getattr(getattr(least, table), name), key
+            if given is smallest:
+                assert default == json.dumps(value), key
+
+
 def test_the_manifests_in_documents_are_valid() -> None:
     """Every complete `plugin.toml` that a document shows can be read."""
     from rustcare_sdk.manifest import read_manifest_text
@@ -190,17 +218,50 @@ def test_every_hook_is_documented() -> None:
     assert documented == {name: tuple(arguments) for name, arguments in specifications.items()}
 
 
+# the lifecycle and the operator's API
+
+
+def test_every_state_is_documented() -> None:
+    """docs/reference/lifecycle.md lists every state and the states that may follow it, as the code allows them."""
+    from rustcare_kernel.states import ALLOWED
+
+    rows = re.findall(r"^\| `([a-z]+)` \| [^|]+ \|([^|]*)\|", page("lifecycle.md"), re.M)
+    documented = {state: set(re.findall(r"`([a-z]+)`", after)) for state, after in rows}
+    assert documented == {str(state): set(map(str, after)) for state, after in ALLOWED.items()}
+
+
+def test_every_control_method_is_documented() -> None:
+    """docs/reference/control-api.md lists every method of the control socket with its parameters, and no other."""
+    import msgspec
+    from rustcare_kernel.control import METHODS
+
+    rows = re.findall(r"^\| `([a-z]+\.[a-z]+)` \| ([^|]*) \|", page("control-api.md"), re.M)
+    documented = {name: re.findall(r"`(\w+)`", parameters) for name, parameters in rows}
+    assert documented == {
+        name: [field.name for field in msgspec.structs.fields(method.params)] for name, method in METHODS.items()
+    }
+
+
 # configuration
+
+
+def leaves(schema: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """The keys of a schema with dots between levels; of nested objects their keys, not themselves."""
+    for key, value in schema.get("properties", {}).items():
+        if "properties" in value:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
 
 
 @pytest.mark.parametrize("name", plugins())
 def test_every_configuration_key_is_documented(name: str) -> None:
     """docs/reference/configuration.md lists every key of each built-in's schema with its default, and no other."""
     schema_file = ROOT / "builtin_plugins" / name / "src" / f"rustcare_plugin_{name}" / "config.schema.json"
-    properties = json.loads(schema_file.read_text()).get("properties", {}) if schema_file.is_file() else {}
+    schema = json.loads(schema_file.read_text()) if schema_file.is_file() else {}
     text = section(page("configuration.md"), f"`{name}`")
-    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", text, re.M)
-    defaults = {key: json.dumps(value["default"]) if "default" in value else "" for key, value in properties.items()}
+    rows = re.findall(r"^\| `([\w.]+)` \| ([^|]*) \|", text, re.M)
+    defaults = {key: json.dumps(value["default"]) if "default" in value else "" for key, value in leaves(schema)}
     assert {key: default.strip("` ") for key, default in rows} == defaults
 
 
