@@ -18,6 +18,7 @@ The rooms, lowest floor first; a room imports only from those above its line:
     catalog        what is installed and wanted: survives restarts and kill -9
     running        one loaded version and its wires to the bus
     configuration  a plugin's configuration against its schema
+    data_lock      one kernel for each data folder
     loader         from a catalog entry to a loaded version
     lifecycle      start, retry, upgrade with hand-over, roll back, quarantine, stop
     installer      from a source to a package that was consented to

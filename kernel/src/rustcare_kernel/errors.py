@@ -10,6 +10,7 @@ __all__ = [
     "CatalogCorrupt",
     "ConfigInvalid",
     "ConsentRequired",
+    "DataFolderInUse",
     "DependencyUnmet",
     "GrantExceedsParent",
     "GrantUnknown",
@@ -92,3 +93,9 @@ class CatalogCorrupt(RustCareError):
     """The catalog or a stored package is not what was written."""
 
     code: ClassVar[str] = "catalog.corrupt"
+
+
+class DataFolderInUse(RustCareError):
+    """Another kernel runs on the same data folder."""
+
+    code: ClassVar[str] = "kernel.data-folder-in-use"

@@ -36,7 +36,7 @@ from .accounting import Accounting
 from .bus import Bus, Sender
 from .catalog import Catalog, Entry
 from .context import decode_as
-from .control._lock import DataFolderLock
+from .data_lock import DataFolderLock
 from .dependencies import resolve
 from .errors import GrantUnknown, PluginUnknown, StateForbids, UpgradeFailed
 from .grants import Grants, Issuer

@@ -1,7 +1,6 @@
 """The operator's API: JSON-RPC 2.0 over a Unix socket in the kernel's data folder.
 
     _errors    what can go wrong before a method runs
-    _lock      one kernel for each data folder
     _protocol  framing (one JSON object on each line), error objects, the methods' parameters
     _watch     the stream of what happens: states, messages, uses of capabilities
     _methods   what each method does
@@ -13,9 +12,8 @@ holding the connection is holding the operator's rights, so there is nothing fur
 """
 
 from ._client import ControlClient
-from ._errors import ControlError, ControlUnavailable, DataFolderInUse, DigestNotConsented
-from ._lock import DataFolderLock
-from ._methods import METHODS
+from ._errors import ControlError, ControlUnavailable, DigestNotConsented
+from ._methods import METHODS, change_of, inspection_of
 from ._protocol import SOCKET_NAME
 from ._server import ControlServer
 from ._watch import Watch
@@ -27,8 +25,8 @@ __all__ = [
     "ControlError",
     "ControlServer",
     "ControlUnavailable",
-    "DataFolderInUse",
-    "DataFolderLock",
     "DigestNotConsented",
     "Watch",
+    "change_of",
+    "inspection_of",
 ]

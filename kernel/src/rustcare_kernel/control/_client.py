@@ -71,6 +71,11 @@ class ControlClient:
             if message.get("method") == "event":
                 yield message["params"]
 
+    def wait_closed(self) -> None:
+        """Return when the kernel has closed the connection: after `system.stop`, when it stops listening."""
+        while self._read() is not None:
+            pass
+
     def _read(self) -> dict[str, Any] | None:
         line = self._file.readline()
         if not line.endswith(b"\n"):

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from rustcare_sdk.errors import RustCareError
 
-__all__ = ["ControlError", "ControlUnavailable", "DataFolderInUse", "DigestNotConsented"]
+__all__ = ["ControlError", "ControlUnavailable", "DigestNotConsented"]
 
 
 class ControlError(RustCareError):
@@ -19,12 +19,6 @@ class ControlUnavailable(RustCareError):
     """No kernel answers on the control socket."""
 
     code: ClassVar[str] = "control.unavailable"
-
-
-class DataFolderInUse(RustCareError):
-    """Another kernel runs on the same data folder."""
-
-    code: ClassVar[str] = "control.data-folder-in-use"
 
 
 class DigestNotConsented(RustCareError):

@@ -9,83 +9,24 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-from rustcare_sdk.capability import covers, parse
+from rustcare_sdk.capability import CapabilityDiff, covers, parse
 
-from rustcare_kernel.accounting import Accounting
-from rustcare_kernel.bus import Bus
 from rustcare_kernel.package import BlobStore, Package, read_package
 
 from ._errors import DigestNotConsented
 from ._watch import KINDS
 
-__all__ = ["METHODS", "Controlled", "Method", "Operator"]
+if TYPE_CHECKING:
+    from rustcare_kernel.installer import Consent, Inspection
+    from rustcare_kernel.kernel import Kernel, PluginStatus
 
-Consent = bool | Callable[[Any], Awaitable[bool] | bool]
-
-
-class Controlled(Protocol):
-    """What of the kernel's facade the operator's API uses."""
-
-    @property
-    def data_dir(self) -> Path: ...
-    @property
-    def bus(self) -> Bus: ...
-    @property
-    def accounting(self) -> Accounting: ...
-    async def inspect(self, source: Any) -> Any: ...
-    async def install(
-        self,
-        source: Any,
-        *,
-        consent: Consent = ...,
-        runtime: str | None = ...,
-        config: Mapping[str, Any] | None = ...,
-        enable: bool = ...,
-    ) -> Any: ...
-    async def upgrade(
-        self,
-        source: Any,
-        *,
-        consent: Consent = ...,
-        runtime: str | None = ...,
-        config: Mapping[str, Any] | None = ...,
-    ) -> Any: ...
-    async def rollback(self, plugin_id: str) -> Any: ...
-    async def enable(self, plugin_id: str) -> Any: ...
-    async def disable(self, plugin_id: str) -> Any: ...
-    async def restart(self, plugin_id: str) -> Any: ...
-    async def remove(self, plugin_id: str, *, purge: bool = ...) -> Any: ...
-    async def configure(self, plugin_id: str, config: Mapping[str, Any]) -> Any: ...
-    async def grant(self, plugin_id: str, capability: str, *, tenant: str | None = ..., deny: bool = ...) -> Any: ...
-    async def revoke(self, plugin_id: str, capability: str, *, tenant: str | None = ...) -> Any: ...
-    def plugins(self) -> list[Any]: ...
-    def plugin(self, plugin_id: str) -> Any: ...
-    def logs(self, plugin_id: str, tail: int = ...) -> list[dict[str, Any]]: ...
-    async def publish(
-        self,
-        subject: str,
-        data: Any = ...,
-        *,
-        headers: Mapping[str, str] | None = ...,
-        confirm: bool = ...,
-        tenant: str = ...,
-        principal: str = ...,
-    ) -> Any: ...
-    async def request(
-        self,
-        service: str,
-        data: Any = ...,
-        *,
-        timeout: float | None = ...,
-        tenant: str = ...,
-        principal: str = ...,
-    ) -> Any: ...
+__all__ = ["METHODS", "Method", "Operator", "change_of", "inspection_of"]
 
 
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):
@@ -225,7 +166,7 @@ def method(name: str, params: type[P]) -> Callable[[Callable[[Operator, P], Coro
 class Operator:
     """The operator's view of one kernel. `stop` is called by `system.stop`."""
 
-    def __init__(self, kernel: Controlled, stop: Callable[[], None], store: str = "sqlite") -> None:
+    def __init__(self, kernel: Kernel, stop: Callable[[], None], store: str = "sqlite") -> None:
         self.kernel = kernel
         self.stop = stop
         self.store = store
@@ -275,9 +216,9 @@ async def _info(operator: Operator, params: PluginId) -> Any:
     package = await asyncio.to_thread(operator.blobs.get_package, status.digest)
     return {
         **msgspec.to_builtins(status),
-        "manifest": msgspec.to_builtins(package.manifest),
+        "manifest": msgspec.to_builtins(package.manifest, enc_hook=str),
         "size": package.size,
-        "capabilities": _capabilities(operator, status, package),
+        "capabilities": _capabilities(operator, status),
         "accounting": _rows(operator, params.id),
     }
 
@@ -286,12 +227,11 @@ async def _info(operator: Operator, params: PluginId) -> Any:
 async def _caps(operator: Operator, params: PluginId) -> Any:
     """What a plugin asks for, why, whether it holds it, and how often it used it."""
     status = operator.kernel.plugin(params.id)
-    package = await asyncio.to_thread(operator.blobs.get_package, status.digest)
     return {
         "id": status.id,
         "version": status.version,
         "digest": status.digest,
-        "capabilities": _capabilities(operator, status, package),
+        "capabilities": _capabilities(operator, status),
     }
 
 
@@ -299,7 +239,7 @@ async def _caps(operator: Operator, params: PluginId) -> Any:
 async def _inspect(operator: Operator, params: Source) -> Any:
     """What installing a package would mean; nothing is changed."""
     package = await asyncio.to_thread(read_package, params.source)
-    return msgspec.to_builtins(await operator.kernel.inspect(package), enc_hook=str)
+    return inspection_of(await operator.kernel.inspect(package))
 
 
 @method("plugin.install", Install)
@@ -418,61 +358,69 @@ async def _watch(operator: Operator, params: WatchEvents) -> Any:
 async def _consented(operator: Operator, params: Install | Upgrade) -> tuple[Package, Consent]:
     """The package, read once, so that what is checked here is what gets installed; and whether it is consented to."""
     package = await asyncio.to_thread(read_package, params.source)
-    if params.digest or isinstance(params.consent, list):
-        _agree(params, await operator.kernel.inspect(package))
-    if params.consent is False:
-        return package, False
-    return package, lambda inspection: _agree(params, inspection)
-
-
-def _agree(params: Install | Upgrade, inspection: Any) -> bool:
-    """True when the inspection is what the operator saw.
-
-    Raises:
-        DigestNotConsented: another digest, or a capability that was not shown.
-    """
-    if params.digest and inspection.digest != params.digest:
+    if params.digest and package.digest != params.digest:
         raise DigestNotConsented(
-            f"The operator consented to {params.digest}, the package is {inspection.digest}",
+            f"The operator consented to {params.digest}, the package is {package.digest}",
             address=params.source,
             hint="it changed meanwhile: inspect it again",
         )
-    if isinstance(params.consent, list):
-        more = sorted({capability.use for capability in inspection.capabilities} - set(params.consent))
-        if more:
-            raise DigestNotConsented(
-                f"{inspection.id} asks for more than was consented to: {', '.join(more)}",
-                address=params.source,
-                hint="inspect it again",
-            )
-    return True
+    return package, params.consent
 
 
-def _capabilities(operator: Operator, status: Any, package: Package) -> list[dict[str, Any]]:
-    """Each capability of the manifest, and each grant beyond it, with its uses."""
-    granted = [parse(text) for text in status.granted]
+def inspection_of(inspection: Inspection) -> dict[str, Any]:
+    """An inspection as plain data."""
+    plain: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(inspection, change=None))
+    return {**plain, "change": change_of(inspection.change) if inspection.change is not None else None}
+
+
+def change_of(change: CapabilityDiff) -> dict[str, Any]:
+    """A difference of two sets of capabilities as plain data: texts, and pairs of texts."""
+    return {
+        "added": [str(item) for item in change.added],
+        "widened": [{"old": str(item.old), "new": str(item.new)} for item in change.widened],
+        "narrowed": [{"old": str(item.old), "new": str(item.new)} for item in change.narrowed],
+        "removed": [str(item) for item in change.removed],
+    }
+
+
+def _capabilities(operator: Operator, status: PluginStatus) -> list[dict[str, Any]]:
+    """Each capability of the manifest, and each grant beside them, with its uses."""
+    kernel = operator.kernel
+    grants = list(kernel.grants.of(status.id, status.digest))
+    held = [parse(grant.capability) for grant in grants if not grant.deny and grant.tenant is None]
     uses: dict[str, list[int]] = {}
-    for row in operator.kernel.accounting.rows(status.id):
+    for row in kernel.accounting.rows(status.id):
         if row.capability:
             count = uses.setdefault(row.capability, [0, 0])
             count[0] += row.calls
             count[1] += row.errors
-    found = []
-    asked = [(str(parse(item.use)), item.reason, item.availability) for item in package.manifest.capability]
-    asked += [(str(item), "", "granted") for item in granted if str(item) not in {use for use, _, _ in asked}]
-    for use, reason, availability in asked:
+    found: list[dict[str, Any]] = []
+
+    def add(use: str, reason: str, availability: str, right: str, tenant: str | None = None) -> None:
         used, denied = uses.get(use, (0, 0))
-        held = any(covers(item, parse(use)) for item in granted)
         found.append(
             {
                 "use": use,
                 "reason": reason,
                 "availability": availability,
-                "granted": held,
+                "right": right,
+                "tenant": tenant,
                 "used": used,
                 "denied": denied,
             }
         )
+
+    asked = kernel.manifest(status.id).capabilities
+    for request in asked:
+        granted = any(covers(item, request.capability) for item in held)
+        add(request.use, request.reason, request.availability, "granted" if granted else "not granted")
+    known = {request.use for request in asked}
+    for grant in grants:
+        if grant.deny or grant.tenant is not None or str(parse(grant.capability)) not in known:
+            right = "denied" if grant.deny else "granted"
+            add(str(parse(grant.capability)), "", "", right, grant.tenant)
+    for capability in sorted(set(uses) - {item["use"] for item in found}):
+        add(capability, "", "", "")  # refused uses are counted by kind and action
     return found
 
 

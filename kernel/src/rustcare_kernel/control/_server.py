@@ -9,12 +9,13 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ._errors import ControlError, DataFolderInUse
-from ._methods import METHODS, Controlled, Operator, WatchEvents
+from ..errors import DataFolderInUse
+from ._errors import ControlError
+from ._methods import METHODS, Operator, WatchEvents
 from ._protocol import (
     INVALID_PARAMS,
     INVALID_REQUEST,
@@ -28,6 +29,9 @@ from ._protocol import (
     socket_address,
 )
 from ._watch import KINDS, Stream, Watch
+
+if TYPE_CHECKING:
+    from rustcare_kernel.kernel import Kernel
 
 __all__ = ["ControlServer"]
 
@@ -46,7 +50,7 @@ class ControlServer:
 
     def __init__(
         self,
-        kernel: Controlled,
+        kernel: Kernel,
         *,
         stop: Callable[[], None] = lambda: None,
         path: Path | None = None,

@@ -17,7 +17,7 @@ from rustcare_sdk.manifest import Manifest
 from rustcare_sdk.message import Message
 from rustcare_sdk.plugin import Handler, Health
 
-__all__ = ["CallLimitExceeded", "Code", "Host", "Instance", "LinkRefused", "PluginTrapped", "Runtime"]
+__all__ = ["CallLimitExceeded", "Code", "Host", "Instance", "InvalidCode", "LinkRefused", "PluginTrapped", "Runtime"]
 
 
 class PluginTrapped(RustCareError):
@@ -36,6 +36,12 @@ class LinkRefused(RustCareError):
     """The code imports something that was not granted (or is not offered at all), so it is not linked."""
 
     code: ClassVar[str] = "runtime.link-refused"
+
+
+class InvalidCode(RustCareError):
+    """The code of a package is not what its runtime runs, or does not do what the guest interface asks."""
+
+    code: ClassVar[str] = "runtime.invalid-code"
 
 
 @dataclass(frozen=True)

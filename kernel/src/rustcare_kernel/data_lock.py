@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-from ._errors import DataFolderInUse
+from .errors import DataFolderInUse
 
 __all__ = ["DataFolderLock"]
 
