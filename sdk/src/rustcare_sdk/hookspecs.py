@@ -1,6 +1,11 @@
-"""The hooks of the kernel, for pluggy: what trusted plugins and embedders may listen to. Messages do not pass here.
+"""Hooks of the kernel for trusted plugins and embedders, through pluggy (project name `rustcare`).
 
-A hook is implemented by a method of the same name marked with `hookimpl`; a trusted plugin's own object is registered.
+Host only. Hooks tell, they decide nothing: results are ignored and an error in one is logged. They run on the kernel's
+event loop, so they must be quick. The data path is the bus, not these.
+
+    class Watch:
+        @hookimpl
+        def rustcare_plugin_started(self, plugin_id: str, version: str) -> None: ...
 """
 
 from __future__ import annotations
@@ -8,6 +13,7 @@ from __future__ import annotations
 import pluggy
 
 __all__ = [
+    "PROJECT",
     "hookimpl",
     "hookspec",
     "rustcare_capability_used",
@@ -15,20 +21,24 @@ __all__ = [
     "rustcare_plugin_stopped",
 ]
 
-hookspec = pluggy.HookspecMarker("rustcare")
-hookimpl = pluggy.HookimplMarker("rustcare")
+#: The name of the pluggy project.
+PROJECT = "rustcare"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+#: Marks an implementation of a hook.
+hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec
 def rustcare_plugin_started(plugin_id: str, version: str) -> None:
-    """A plugin became active."""
+    """A plugin has started and receives messages."""
 
 
 @hookspec
 def rustcare_plugin_stopped(plugin_id: str, version: str, reason: str) -> None:
-    """A plugin stopped or was quarantined."""
+    """A plugin has stopped: disabled, removed, replaced by another version, or in quarantine; `reason` says which."""
 
 
 @hookspec
 def rustcare_capability_used(plugin_id: str, capability: str, tenant: str, allowed: bool) -> None:
-    """A right was asked for whose answer was not cached yet: once for each plugin, tenant and scope until grants change."""
+    """A capability was asked about for the first time since grants changed, or was denied."""
