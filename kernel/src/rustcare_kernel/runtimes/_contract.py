@@ -17,7 +17,16 @@ from rustcare_sdk.manifest import Manifest
 from rustcare_sdk.message import Message
 from rustcare_sdk.plugin import Handler, Health
 
-__all__ = ["CallLimitExceeded", "Code", "Host", "Instance", "InvalidCode", "LinkRefused", "PluginTrapped", "Runtime"]
+__all__ = [
+    "CallLimitExceeded",
+    "Code",
+    "Host",
+    "Instance",
+    "InvalidCode",
+    "LinkRefused",
+    "PluginTrapped",
+    "Runtime",
+]
 
 
 class PluginTrapped(RustCareError):
@@ -48,8 +57,8 @@ class InvalidCode(RustCareError):
 class Code:
     """The verified bytes of one package for one runtime.
 
-    `payload` is a zip of the Python tree (runtime `python`) or a `.wasm` binary; its SHA-256 is `digest`, checked on these
-    very bytes by the catalog just before. `entry` is `module:Class` for Python, empty otherwise.
+    `payload` is a zip of the Python tree (runtime `python`) or a `.wasm` binary; its SHA-256 is `digest`, checked on
+    these very bytes by the catalog just before. `entry` is `module:Class` for Python, empty otherwise.
     """
 
     manifest: Manifest

@@ -1,0 +1,58 @@
+"""Which interfaces a sandboxed plugin gets: those it imports and was granted. Everything else is not even linked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rustcare_sdk.manifest import Manifest
+
+from ._contract import Host, LinkRefused
+from ._interface import IMPORTS, PACKAGE, VERSION, Interface
+
+__all__ = ["linked_interfaces"]
+
+
+def linked_interfaces(imports: Iterable[str], manifest: Manifest, host: Host) -> tuple[list[Interface], frozenset[str]]:
+    """The interfaces to link, and the names of those among them of which every call is denied.
+
+    Denied are interfaces that the manifest asks for as optional only, and that nobody granted: the plugin starts, and
+    its calls fail with `capability.denied`.
+
+    Raises:
+        LinkRefused: an import is not offered, or its capability is required (or not asked for) and not held.
+    """
+    plugin = manifest.plugin.id
+    linked: list[Interface] = []
+    denied: set[str] = set()
+    for name in imports:
+        interface = _offered(name)
+        if interface is None:
+            raise LinkRefused(
+                f"the code of {plugin} imports {name}, which the kernel does not offer",
+                hint="build with WASI stubbed out (`rustcare plugin build` does), against sdk/wit/plugin.wit",
+                address=name,
+            )
+        linked.append(interface)
+        if not interface.kind or host.granted(interface.kind):
+            continue
+        asked = [each for each in manifest.capability if each.capability.kind == interface.kind]
+        if not asked or any(not each.optional for each in asked):
+            what = "which was not granted" if asked else "which its manifest does not ask for"
+            raise LinkRefused(
+                f"the code of {plugin} imports {name}; that needs a capability such as {interface.example}, {what}",
+                hint="grant it, or install a version that does not import it"
+                if asked
+                else f'add [[capability]] use = "{interface.example}" to plugin.toml, or do not import it',
+                address=name,
+            )
+        denied.add(interface.name)
+    return linked, frozenset(denied)
+
+
+def _offered(name: str) -> Interface | None:
+    package, _, rest = name.partition("/")
+    short, _, version = rest.partition("@")
+    # A guest may be built against any patch release of the interface.
+    if package != PACKAGE or version.split(".")[:2] != VERSION.split(".")[:2]:
+        return None
+    return IMPORTS.get(short)
