@@ -11,12 +11,12 @@ import hmac
 import os
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from rustcare_sdk.context import Database, Delivery, KeyValue, Listener, Logger, PluginInfo, Queries, Secrets
+from rustcare_sdk.context import Database, KeyValue, Listener, Logger, PluginInfo, Queries, Secrets
 from rustcare_sdk.errors import InvalidPayload, StoreError
 
 from .bus import Bus, Sender, current_message
@@ -237,10 +237,8 @@ class _Listener:
         finally:
             self._connections.discard(task)
             writer.close()
-            try:
+            with suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()
-            except (OSError, asyncio.CancelledError):
-                pass
 
     @property
     def address(self) -> tuple[str, int]:

@@ -66,7 +66,8 @@ def resolve(manifests: Mapping[str, Manifest]) -> tuple[list[str], dict[str, Dep
                 return False
             if plugin_id in fitting:
                 continue
-            if not any([visit(candidate, (*chain, plugin_id)) for candidate in fitting]):
+            startable = [visit(candidate, (*chain, plugin_id)) for candidate in fitting]
+            if not any(startable):
                 reason = failed.get(fitting[0])
                 failed.setdefault(
                     plugin_id,

@@ -210,9 +210,7 @@ class Grants:
             if node.grant.issuer == "operator" and node.grant.tenant is None and not node.grant.deny
         ]
         return [
-            wanted
-            for wanted in asked
-            if not any(covers(node.capability, wanted) for node in held if self._alive(node))
+            wanted for wanted in asked if not any(covers(node.capability, wanted) for node in held if self._alive(node))
         ]
 
     def find(self, plugin: str, digest: str, tenant: str, wanted: Capability) -> tuple[Capability, bool]:

@@ -10,11 +10,11 @@ import asyncio
 import hashlib
 import inspect
 import os
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
 from msgspec import Struct
-from rustcare_sdk.capability import CapabilityDiff, diff, parse
+from rustcare_sdk.capability import Capability, CapabilityDiff, covers, diff, parse
 from rustcare_sdk.manifest import Manifest
 
 from .errors import ConsentRequired
@@ -134,14 +134,12 @@ class Installer:
         """
         inspection = self.inspect(package, installed)
         grants = self._carried(package, installed[1]) if installed is not None else []
-        grants += [grant for grant in self._grants.of(package.id, package.digest)]
+        grants += list(self._grants.of(package.id, package.digest))
         held = [
             parse(grant.capability)
             for grant in grants
             if grant.issuer == "operator" and grant.tenant is None and not grant.deny
         ]
-        from rustcare_sdk.capability import covers
-
         missing = [
             request
             for request in package.manifest.capabilities
@@ -150,12 +148,8 @@ class Installer:
         if missing:
             agreed = await _decide(consent, inspection)
             new = [request for request in missing if agreed is True or str(request.capability) in _texts(agreed)]
-            grants += [
-                self._grants.prepare(package.id, package.digest, str(request.capability)) for request in new
-            ]
-            refused = [
-                request for request in missing if request not in new and request.availability == "required"
-            ]
+            grants += [self._grants.prepare(package.id, package.digest, str(request.capability)) for request in new]
+            refused = [request for request in missing if request not in new and request.availability == "required"]
             if refused:
                 listed = ", ".join(str(request.capability) for request in refused)
                 raise ConsentRequired(
@@ -188,7 +182,7 @@ class Installer:
         ]
 
 
-def _asked(manifest: Manifest) -> Iterable[object]:
+def _asked(manifest: Manifest) -> list[Capability]:
     return [request.capability for request in manifest.capabilities]
 
 

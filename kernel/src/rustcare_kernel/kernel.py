@@ -1,22 +1,26 @@
 """The facade an embedder uses: `async with Kernel(data_dir) as kernel:`.
 
-No network, no global state: two kernels in one process work. Everything that changes what is installed is written to the
+No network, no global state: two kernels in one process work. What changes the installation is written to the
 catalog before it is acknowledged.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 import pluggy
 from msgspec import Struct
+from msgspec.structs import replace
 from rustcare_sdk import hookspecs
 from rustcare_sdk.capability import covers, parse
+from rustcare_sdk.context import Delivery
 from rustcare_sdk.contracts.plugin import (
     ACCOUNTING,
     PLUGINS,
@@ -28,7 +32,6 @@ from rustcare_sdk.contracts.plugin import (
     PluginsRequest,
     PluginState,
 )
-from rustcare_sdk.context import Delivery
 from rustcare_sdk.manifest import Manifest
 from rustcare_sdk.message import Call, Message
 
@@ -38,20 +41,20 @@ from .catalog import Catalog, Entry
 from .context import decode_as
 from .data_lock import DataFolderLock
 from .dependencies import resolve
-from .errors import GrantUnknown, PluginUnknown, StateForbids, UpgradeFailed
+from .errors import GrantUnknown, PluginUnknown, StateForbids
+from .fleet import Fleet
 from .grants import Grants, Issuer
 from .installer import Consent, Inspection, Installer, Source
-from .lifecycle import Snapshot, Supervisor
+from .lifecycle import Snapshot
 from .loader import Loader
 from .logs import Logs, describe
-from .running import Running
 from .states import State
 
 __all__ = ["Kernel", "PluginStatus"]
 
 
 class PluginStatus(Struct, frozen=True):
-    """One plugin as it is now. `since` is Unix seconds; `previous` lists (version, digest) that can be rolled back to."""
+    """One plugin as it is now. `since`: Unix seconds; `previous`: (version, digest) to roll back to."""
 
     id: str
     version: str
@@ -103,8 +106,7 @@ class Kernel:
             self.data_dir, store, self.bus, self.grants, self.accounting, self._logs, self.hooks, config or {}
         )
         self._installer = Installer(self.grants, _build_cache())
-        self._supervisors: dict[str, Supervisor] = {}
-        self._manifests: dict[str, Manifest] = {}
+        self._fleet: Fleet
         self._lock = asyncio.Lock()
         self._data_lock = DataFolderLock(self.data_dir)
         self._events: set[asyncio.Task[Any]] = set()
@@ -125,11 +127,10 @@ class Kernel:
                 self.grants.remember_tenant(plugin, tenant)
             self.bus.serve(ACCOUNTING, self._serve_accounting)
             self.bus.serve(PLUGINS, self._serve_plugins)
+            self._fleet = Fleet(self.catalog, self.bus, self.grants, self._loader, self._logs, self._stepped)
             self._open = True
             self.started_at = time.time()
-            for entry in self.catalog.entries():
-                await self._adopt(entry)
-            await self._start_all()
+            await self._fleet.open()
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
@@ -139,12 +140,8 @@ class Kernel:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open = False
-        for plugin_id in reversed(self._started_order()):
-            supervisor = self._supervisors[plugin_id]
-            async with supervisor.lock:
-                await supervisor.settled()
-                await self._save_state(supervisor)
-                await supervisor.stop("the kernel stops")
+        if hasattr(self, "_fleet"):
+            await self._fleet.close()
         for task in list(self._events):
             task.cancel()
         await asyncio.gather(*self._events, return_exceptions=True)
@@ -153,143 +150,6 @@ class Kernel:
         if hasattr(self, "catalog"):
             self.catalog.close()
         self._data_lock.__exit__(kind, error, trace)
-
-    def _started_order(self) -> list[str]:
-        order, failed = resolve({name: m for name, m in self._manifests.items() if name in self._supervisors})
-        return [*order, *(name for name in self._supervisors if name in failed or name not in self._manifests)]
-
-    async def _adopt(self, entry: Entry) -> None:
-        """Know a plugin of the catalog: its manifest is read and its package verified."""
-        supervisor = self._supervisors[entry.id] = self._supervise(entry.id)
-        try:
-            package = await self._loader.package(entry.digest)
-        except Exception as error:
-            supervisor.machine.to(State.FAILED, describe(error).get("reason", type(error).__name__))
-            self._logs.of(entry.id).error("the installed package is damaged", **describe(error))
-            return
-        self._manifests[entry.id] = package.manifest
-
-    def _supervise(self, plugin_id: str) -> Supervisor:
-        async def load(entry: Entry, before: Running | None) -> Running:
-            return await self._loader.load(entry, before, self._trapped)
-
-        async def commit(entry: Entry, snapshot: Snapshot | None) -> None:
-            import msgspec
-
-            if snapshot is not None:
-                text = msgspec.json.encode(snapshot.state).decode()
-                await asyncio.to_thread(
-                    self.catalog.save_snapshot, plugin_id, entry.digest, snapshot.version, text
-                )
-            await asyncio.to_thread(self.catalog.put, entry, self.grants.of(plugin_id, entry.digest))
-
-        async def quarantined(why: str) -> None:
-            import msgspec
-
-            entry = msgspec.structs.replace(self.catalog.get(plugin_id), quarantine=why)
-            await asyncio.to_thread(self.catalog.put, entry)
-
-        return Supervisor(
-            plugin_id,
-            self.bus,
-            self._logs,
-            load,
-            commit,
-            lambda old, new, reason: self._changed(plugin_id, old, new, reason),
-            quarantined,
-        )
-
-    async def _start_all(self) -> None:
-        enabled = {}
-        for entry in self.catalog.entries():
-            supervisor = self._supervisors[entry.id]
-            if supervisor.machine.state is not State.INSTALLED:
-                continue
-            if entry.quarantine:
-                supervisor.machine.to(State.STOPPED, f"quarantined: {entry.quarantine}")
-            elif not entry.enabled:
-                supervisor.machine.to(State.STOPPED, "disabled")
-            else:
-                supervisor.machine.to(State.VERIFIED)
-                enabled[entry.id] = self._manifests[entry.id]
-        order, failed = resolve(enabled)
-        for plugin_id, error in failed.items():
-            self._supervisors[plugin_id].machine.reason = error.message
-            self._logs.of(plugin_id).warning("cannot be resolved", **describe(error))
-        for plugin_id in order:
-            await self._bring_up(plugin_id, self.catalog.get(plugin_id))
-
-    async def _bring_up(self, plugin_id: str, entry: Entry) -> None:
-        """From VERIFIED on: resolved, consented, started, with the state it saved when it stopped."""
-        supervisor = self._supervisors[plugin_id]
-        supervisor.machine.to(State.RESOLVED)
-        manifest = self._manifests[plugin_id]
-        self.grants.declare(plugin_id, entry.digest, [request.capability for request in manifest.capabilities])
-        required = [item.capability for item in manifest.capabilities if item.availability == "required"]
-        missing = self.grants.missing(plugin_id, entry.digest, required)
-        if missing:
-            supervisor.machine.reason = f"not granted: {', '.join(map(str, missing))}"
-            return
-        supervisor.machine.to(State.CONSENTED)
-        async with supervisor.lock:
-            await supervisor.start(entry)
-        if supervisor.machine.serving:
-            await self._restore_state(supervisor)
-            await self._wake_waiting()
-
-    async def _wake_waiting(self) -> None:
-        """Start what waited for a provider that is there now."""
-        waiting = [name for name, item in self._supervisors.items() if item.machine.state is State.VERIFIED]
-        if not waiting:
-            return
-        enabled = {
-            name: self._manifests[name]
-            for name, item in self._supervisors.items()
-            if item.machine.serving or item.machine.state is State.VERIFIED
-        }
-        order, failed = resolve(enabled)
-        for name in waiting:
-            if name in failed:
-                self._supervisors[name].machine.reason = failed[name].message
-        for name in order:
-            if name in waiting and self._supervisors[name].machine.state is State.VERIFIED:
-                await self._bring_up(name, self.catalog.get(name))
-
-    # state between stops
-
-    async def _save_state(self, supervisor: Supervisor) -> None:
-        """Keep what a plugin exports when it stops cleanly, so that a restart is a hand-over to itself."""
-        import msgspec
-
-        running = supervisor.running
-        if running is None or not supervisor.machine.serving:
-            return
-        try:
-            async with asyncio.timeout(running.manifest.lifecycle.drain):
-                state = await running.instance.export_state()
-            if state is not None:
-                await asyncio.to_thread(
-                    self.catalog.save_snapshot,
-                    running.entry.id,
-                    running.entry.digest,
-                    running.manifest.lifecycle.state_version,
-                    msgspec.json.encode(state).decode(),
-                )
-        except Exception as error:
-            self._logs.of(running.entry.id).warning("its state could not be saved", **describe(error))
-
-    async def _restore_state(self, supervisor: Supervisor) -> None:
-        import msgspec
-
-        running = supervisor.running
-        kept = self.catalog.snapshot(running.entry.id) if running is not None else None
-        if running is None or kept is None or kept[0] != running.entry.digest:
-            return
-        try:
-            async with asyncio.timeout(running.manifest.lifecycle.start_timeout):
-                await running.instance.import_state(kept[1], msgspec.json.decode(kept[2]))
-        except Exception as error:
-            self._logs.of(running.entry.id).warning("its saved state could not be restored", **describe(error))
 
     # installing
 
@@ -338,11 +198,10 @@ class Kernel:
             await asyncio.to_thread(self.catalog.put, entry, grants)
             for grant in grants:
                 self.grants.add(grant)
-            self._manifests[package.id] = package.manifest
-            supervisor = self._supervisors[package.id] = self._supervise(package.id)
+            supervisor = self._fleet.add(package.id, package.manifest)
             if enable:
                 supervisor.machine.to(State.VERIFIED)
-                await self._wake_waiting()
+                await self._fleet.wake_waiting()
             else:
                 supervisor.machine.to(State.STOPPED, "installed, not enabled")
         return self.plugin(package.id)
@@ -367,7 +226,7 @@ class Kernel:
             if old.digest == package.digest and runtime in (None, old.runtime) and config is None:
                 return self.plugin(package.id)
             chosen = self._installer.choose(package, runtime)
-            self._check_dependents(package.id, package.manifest)
+            self._fleet.check_dependents(package.id, package.manifest)
             grants = await self._installer.consent(package, consent, (old.version, old.digest))
             await asyncio.to_thread(self._loader.blobs.put_package, package)
             entry = Entry(
@@ -383,128 +242,83 @@ class Kernel:
             for grant in grants:
                 self.grants.add(grant)
             try:
-                await self._exchange(old, entry, None)
+                await self._exchange(entry, None)
             except BaseException:
                 for grant in grants:
                     if grant.id not in before and package.digest != old.digest:
                         self.grants.revoke(grant.id)
                 raise
-            self._manifests[package.id] = package.manifest
         return self.plugin(package.id)
 
-    def _check_dependents(self, plugin_id: str, manifest: Manifest) -> None:
-        """An upgrade must go on providing what active plugins require of it."""
-        enabled = {name: self._manifests[name] for name, item in self._supervisors.items() if item.machine.serving}
-        before = set(resolve(enabled)[1])
-        enabled[plugin_id] = manifest
-        for name, error in resolve(enabled)[1].items():
-            if name not in before:
-                raise UpgradeFailed(
-                    f"{plugin_id} {manifest.plugin.version} would leave {name} without what it needs: {error.message}",
-                    hint="upgrade the dependent plugin first, or disable it",
-                )
-
-    async def _exchange(self, old: Entry, entry: Entry, carried: Snapshot | None) -> None:
-        supervisor = self._supervisors[entry.id]
-        async with supervisor.lock:
-            await supervisor.settled()
-            if supervisor.running is None:
-                # Nothing is running that could be handed over: the new version simply becomes the wanted one.
-                await supervisor.stop("upgraded")
-                await asyncio.to_thread(self.catalog.put, entry, self.grants.of(entry.id, entry.digest))
-                supervisor.machine.to(State.INSTALLED)
-                supervisor.machine.to(State.VERIFIED)
-            else:
-                await supervisor.upgrade(entry, carried)
-                self._spawn(supervisor.on_probation(lambda: self.rollback(entry.id)), f"probation of {entry.id}")
-                return
-        self._manifests[entry.id] = (await self._loader.package(entry.digest)).manifest
-        await self._wake_waiting()
+    async def _exchange(self, entry: Entry, carried: Snapshot | None) -> None:
+        if await self._fleet.exchange(entry, carried):
+            work = self._fleet[entry.id].on_probation(lambda: self.rollback(entry.id))
+            self._spawn(work, f"probation of {entry.id}")
 
     async def rollback(self, plugin_id: str) -> PluginStatus:
         """Go back to the version before, with the state of the present one when their state versions are the same."""
-        import msgspec
-
         async with self._lock:
             now = self.catalog.get(plugin_id)
             if not now.previous:
                 raise StateForbids(f"{plugin_id} {now.version} has no earlier version to go back to")
             version, digest, runtime = now.previous[0]
-            package = await self._loader.package(digest)
             entry = Entry(now.id, digest, version, runtime, True, now.config, now.previous[1:])
             kept = self.catalog.snapshot(plugin_id)
             carried = Snapshot(kept[1], msgspec.json.decode(kept[2])) if kept is not None else None
-            await self._exchange(now, entry, carried)
-            self._manifests[plugin_id] = package.manifest
+            await self._exchange(entry, carried)
             self._logs.of(plugin_id).warning("rolled back", to=version, was=now.version)
         return self.plugin(plugin_id)
 
     async def enable(self, plugin_id: str) -> PluginStatus:
         """Start a stopped, failed or quarantined plugin, and start it again with the kernel from now on."""
-        import msgspec
-
         async with self._lock:
             entry = self.catalog.get(plugin_id)
-            supervisor = self._supervisors[plugin_id]
+            supervisor = self._fleet[plugin_id]
             async with supervisor.lock:
                 await supervisor.settled()
-                entry = msgspec.structs.replace(entry, enabled=True, quarantine="")
+                entry = replace(entry, enabled=True, quarantine="")
                 await asyncio.to_thread(self.catalog.put, entry)
                 if supervisor.machine.serving:
                     return self.plugin(plugin_id)
                 if supervisor.machine.state not in (State.STOPPED, State.FAILED, State.QUARANTINED):
                     await supervisor.stop("enabled anew")
                 package = await self._loader.package(entry.digest)
-                self._manifests[plugin_id] = package.manifest
+                self._fleet.manifests[plugin_id] = package.manifest
                 supervisor.machine.to(State.INSTALLED)
                 supervisor.machine.to(State.VERIFIED)
-            await self._wake_waiting()
+            await self._fleet.wake_waiting()
             if supervisor.machine.state is State.VERIFIED:
-                failed = resolve({**self._serving_manifests(), plugin_id: package.manifest})[1]
+                failed = resolve({**self._fleet.serving_manifests(), plugin_id: package.manifest})[1]
                 if plugin_id in failed:
                     raise failed[plugin_id]
         return self.plugin(plugin_id)
 
-    def _serving_manifests(self) -> dict[str, Manifest]:
-        return {name: self._manifests[name] for name, item in self._supervisors.items() if item.machine.serving}
-
     async def disable(self, plugin_id: str) -> PluginStatus:
         """Let a plugin finish what it has and stop it, also for later starts of the kernel. Its data stays."""
-        import msgspec
-
         async with self._lock:
-            entry = msgspec.structs.replace(self.catalog.get(plugin_id), enabled=False)
+            entry = replace(self.catalog.get(plugin_id), enabled=False)
             await asyncio.to_thread(self.catalog.put, entry)
-            await self._stop(plugin_id, "disabled")
+            await self._fleet.stop(plugin_id, "disabled")
         return self.plugin(plugin_id)
 
     async def restart(self, plugin_id: str) -> PluginStatus:
         """Stop a plugin and start it again (with a fresh configuration, for example)."""
         async with self._lock:
-            await self._stop(plugin_id, "restarted")
+            await self._fleet.stop(plugin_id, "restarted")
         return await self.enable(plugin_id)
-
-    async def _stop(self, plugin_id: str, reason: str) -> None:
-        supervisor = self._supervisors[plugin_id]
-        async with supervisor.lock:
-            await supervisor.settled()
-            await self._save_state(supervisor)
-            await supervisor.stop(reason)
 
     async def remove(self, plugin_id: str, *, purge: bool = False) -> None:
         """Stop and forget a plugin, its packages and grants. Its data stays unless `purge`."""
         async with self._lock:
             entry = self.catalog.get(plugin_id)
-            await self._stop(plugin_id, "removed")
-            supervisor = self._supervisors.pop(plugin_id)
+            await self._fleet.stop(plugin_id, "removed")
             await asyncio.to_thread(self.catalog.remove, plugin_id)
             for digest in {entry.digest, *(digest for _, digest, _ in entry.previous)}:
                 self.grants.forget(plugin_id, digest)
-            self._manifests.pop(plugin_id, None)
             await self._loader.close_store(plugin_id)
             if purge:
                 await self._loader.driver().drop(plugin_id)
-            supervisor.machine.to(State.REMOVED)
+            self._fleet.drop(plugin_id)
             await asyncio.to_thread(self._loader.blobs.gc, self._kept_digests())
             self.accounting.forget(plugin_id)
             self._logs.forget(plugin_id)
@@ -518,13 +332,11 @@ class Kernel:
 
     async def configure(self, plugin_id: str, config: Mapping[str, Any]) -> PluginStatus:
         """Set a plugin's configuration and hand over to itself with it; on any failure the old one stays in force."""
-        import msgspec
-
         async with self._lock:
             old = self.catalog.get(plugin_id)
-            entry = msgspec.structs.replace(old, config=dict(config))
-            if self._supervisors[plugin_id].machine.serving:
-                await self._exchange(old, entry, None)
+            entry = replace(old, config=dict(config))
+            if self._fleet[plugin_id].machine.serving:
+                await self._exchange(entry, None)
             else:
                 await asyncio.to_thread(self.catalog.put, entry)
         return self.plugin(plugin_id)
@@ -543,11 +355,11 @@ class Kernel:
     ) -> str:
         """Give a plugin's installed package a capability (or deny it one); the grant's id.
 
-        Raises GrantUnknown when its manifest does not ask for anything of the kind, since the grant could have no effect.
+        Raises GrantUnknown when its manifest asks for nothing of the kind, so that the grant could have no effect.
         """
         entry = self.catalog.get(plugin_id)
         wanted = parse(capability)
-        asked = [request.capability for request in self._manifests[plugin_id].capabilities]
+        asked = [request.capability for request in self._fleet.manifests[plugin_id].capabilities]
         if not deny and not any(covers(item, wanted) or covers(wanted, item) for item in asked):
             raise GrantUnknown(
                 f"{plugin_id} {entry.version} does not ask for {wanted}, so granting it would have no effect",
@@ -558,7 +370,7 @@ class Kernel:
         )
         await asyncio.to_thread(self.catalog.add_grants, [grant])
         self.grants.add(grant)
-        if not deny and self._supervisors[plugin_id].machine.state is State.RESOLVED:
+        if not deny and self._fleet[plugin_id].machine.state is State.RESOLVED:
             await self.enable(plugin_id)
         return grant.id
 
@@ -601,12 +413,12 @@ class Kernel:
     def manifest(self, plugin_id: str) -> Manifest:
         """The manifest of the installed package. Raises PluginUnknown."""
         self.catalog.get(plugin_id)
-        return self._manifests[plugin_id]
+        return self._fleet.manifests[plugin_id]
 
     def _status(self, entry: Entry) -> PluginStatus:
-        supervisor = self._supervisors[entry.id]
+        supervisor = self._fleet[entry.id]
         running = supervisor.running
-        manifest = self._manifests.get(entry.id)
+        manifest = self._fleet.manifests.get(entry.id)
         grants = list(self.grants.of(entry.id, entry.digest))
         return PluginStatus(
             entry.id,
@@ -669,18 +481,14 @@ class Kernel:
     async def restore(self, plugin_id: str, source: Path) -> None:
         """Replace a plugin's data by a backup's. The plugin is stopped meanwhile."""
         self.catalog.get(plugin_id)
-        serving = self._supervisors[plugin_id].machine.serving
+        serving = self._fleet[plugin_id].machine.serving
         async with self._lock:
-            await self._stop(plugin_id, "its data is being restored")
+            await self._fleet.stop(plugin_id, "its data is being restored")
         await (await self._loader.store(plugin_id)).restore(source)
         if serving:
             await self.enable(plugin_id)
 
     # what the rooms below report
-
-    def _trapped(self, running: Running | None, reason: str) -> None:
-        if running is not None:
-            self._supervisors[running.entry.id].trapped(running, reason)
 
     def _failed(self, owner: str, subject: str, error: BaseException) -> None:
         self._logs.of(owner).error("handler failed", subject=subject, **describe(error))
@@ -692,18 +500,14 @@ class Kernel:
         if not allowed:
             self._logs.of(plugin).warning("capability denied", capability=capability, tenant=tenant)
 
-    def _changed(self, plugin_id: str, old: State, new: State, reason: str) -> None:
-        running = self._supervisors[plugin_id].running if plugin_id in self._supervisors else None
-        entry = running.entry if running is not None else None
-        version, digest = (entry.version, entry.digest) if entry is not None else ("", "")
-        self._logs.of(plugin_id).info("state", old=old.value, new=new.value, reason=reason)
+    def _stepped(self, event: PluginState, old: State, new: State) -> None:
+        self._logs.of(event.plugin).info("state", old=old.value, new=new.value, reason=event.reason)
         if new is State.ACTIVE and old is State.STARTING:
-            self.hooks.hook.rustcare_plugin_started(plugin_id=plugin_id, version=version)
+            self.hooks.hook.rustcare_plugin_started(plugin_id=event.plugin, version=event.version)
         elif new in (State.STOPPED, State.QUARANTINED) and old in (State.DRAINING, State.ACTIVE, State.DEGRADED):
-            self.hooks.hook.rustcare_plugin_stopped(plugin_id=plugin_id, version=version, reason=reason)
+            self.hooks.hook.rustcare_plugin_stopped(plugin_id=event.plugin, version=event.version, reason=event.reason)
         if self._open:
-            event = PluginState(plugin_id, version, digest, old.value, new.value, reason)
-            self._spawn(self.bus.publish(self._system, STATE, event), f"{plugin_id} is {new.value}")
+            self._spawn(self.bus.publish(self._system, STATE, event), f"{event.plugin} is {new.value}")
 
     def _spawn(self, work: Any, name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)
@@ -733,8 +537,6 @@ def _labelled(capability: str, tenant: str | None) -> str:
 
 
 def _build_cache() -> Path:
-    """Where components built from a checkout's source are kept between kernels: they are sandboxed code, keyed by source."""
-    import os
-
+    """Where components built from a checkout's source are kept between kernels: sandboxed code, keyed by its source."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "rustcare" / "built"

@@ -104,9 +104,7 @@ class Supervisor:
                 self.machine.to(State.FAILED, reason)
             else:
                 self.machine.to(State.RETRY, reason)
-                self._retry = asyncio.create_task(
-                    self._again(entry, attempt), name=f"retry {self.machine.plugin}"
-                )
+                self._retry = asyncio.create_task(self._again(entry, attempt), name=f"retry {self.machine.plugin}")
             return
         self.running = running
         self.machine.to(State.ACTIVE)

@@ -63,7 +63,7 @@ class Running:
         instance = self.instance
 
         def invoke(message: Message[Any]) -> Coroutine[Any, Any, Any]:
-            return instance.invoke(handler, message)  # type: ignore[return-value]
+            return instance.invoke(handler, message)
 
         return invoke
 

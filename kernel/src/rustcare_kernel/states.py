@@ -1,7 +1,7 @@
 """The states of a plugin's life and the steps between them. Nothing else decides whether a step is allowed.
 
-    INSTALLED → VERIFIED → RESOLVED → CONSENTED → STARTING → ACTIVE → DRAINING → STOPPED → REMOVED
-    STARTING → RETRY (backoff) | FAILED        ACTIVE ↔ DEGRADED → QUARANTINED (trap budget spent)
+INSTALLED → VERIFIED → RESOLVED → CONSENTED → STARTING → ACTIVE → DRAINING → STOPPED → REMOVED
+STARTING → RETRY (backoff) | FAILED        ACTIVE ↔ DEGRADED → QUARANTINED (trap budget spent)
 """
 
 from __future__ import annotations

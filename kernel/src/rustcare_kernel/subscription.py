@@ -169,14 +169,17 @@ class Subscription:
             raise
         finally:
             self.blocked -= 1
+        self._let_in(entry)
+
+    def _let_in(self, entry: Entry) -> None:
+        """A publisher's turn has come; much may have happened while it waited."""
         if self.successor is not None:
-            self.successor.put(entry)  # it waited for room while another took over: it must not be lost
-            self._admit()
+            self.successor.put(entry)  # another took over meanwhile: the message must not be lost
         elif self.closed:
             self._give_up(entry)
         else:
             self.put(entry)
-            self._admit()  # there may be room for the next in line as well
+        self._admit()  # there may be room for the next in line as well
 
     def _admit(self) -> None:
         """Let the first waiting publisher in if there is room."""
@@ -422,4 +425,3 @@ class Subscription:
             if not future.done():
                 future.set_result(None)
         self._idle.clear()
-

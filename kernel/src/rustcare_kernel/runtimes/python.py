@@ -44,9 +44,7 @@ class _Modules(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         with zipfile.ZipFile(io.BytesIO(payload)) as archive:
             self._files = {name: archive.read(name) for name in archive.namelist() if not name.endswith("/")}
         self._suffix = f"@{digest.removeprefix('sha256:')[:8]}-{next(_serial)}"
-        self._tops = {
-            name.split("/")[0].removesuffix(".py") for name in self._files if name.endswith(".py")
-        }
+        self._tops = {name.split("/")[0].removesuffix(".py") for name in self._files if name.endswith(".py")}
         self._builtins = dict(vars(builtins))
         self._builtins["__import__"] = self._import
         sys.meta_path.insert(0, self)
@@ -182,9 +180,7 @@ class PythonRuntime:
 class PythonInstance:
     """One running trusted plugin."""
 
-    def __init__(
-        self, plugin: Plugin, modules: _Modules, host: Host, hooks: pluggy.PluginManager, name: str
-    ) -> None:
+    def __init__(self, plugin: Plugin, modules: _Modules, host: Host, hooks: pluggy.PluginManager, name: str) -> None:
         self._plugin: Plugin | None = plugin
         self._modules = modules
         self._hooks = hooks
@@ -270,4 +266,3 @@ def _innermost(error: BaseException, mark: str) -> str:
     if not where and isinstance(error, SyntaxError) and error.filename:
         where = f"{error.filename.partition('/')[2]}:{error.lineno}"
     return where
-
