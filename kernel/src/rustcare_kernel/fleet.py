@@ -6,7 +6,7 @@ Every plugin has one `Supervisor`, which knows only its own life; what concerns 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 from rustcare_sdk.contracts.plugin import PluginState
@@ -54,11 +54,11 @@ class Fleet:
     def __getitem__(self, plugin_id: str) -> Supervisor:
         return self._supervisors[plugin_id]
 
-    async def open(self) -> None:
-        """Know every plugin of the catalog, and start those that are enabled, providers first."""
+    async def open(self, only: Collection[str] | None = None) -> None:
+        """Know every plugin of the catalog, and start those that are enabled (and in `only`), providers first."""
         for entry in self._catalog.entries():
             await self._adopt(entry)
-        await self._start_all()
+        await self._start_all(only)
 
     async def close(self) -> None:
         """Stop all plugins, the ones that need others first; each keeps its state."""
@@ -116,7 +116,7 @@ class Fleet:
             quarantined,
         )
 
-    async def _start_all(self) -> None:
+    async def _start_all(self, only: Collection[str] | None) -> None:
         enabled = {}
         for entry in self._catalog.entries():
             supervisor = self._supervisors[entry.id]
@@ -126,6 +126,8 @@ class Fleet:
                 supervisor.machine.to(State.STOPPED, f"quarantined: {entry.quarantine}")
             elif not entry.enabled:
                 supervisor.machine.to(State.STOPPED, "disabled")
+            elif only is not None and entry.id not in only:
+                supervisor.machine.to(State.STOPPED, "not wanted in this run of the kernel")
             else:
                 supervisor.machine.to(State.VERIFIED)
                 enabled[entry.id] = self.manifests[entry.id]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -81,6 +81,7 @@ class Kernel:
         config: configuration by plugin id, laid over what the catalog has.
         name: the kernel's name as a message's source.
         log_level: `debug`, `info`, `warning`, `error` or `silent`.
+        only: start these plugins alone, whatever is enabled (to read one plugin's data, say). Nothing is written.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Kernel:
         config: Mapping[str, Mapping[str, Any]] | None = None,
         name: str = "kernel",
         log_level: str = "info",
+        only: Collection[str] | None = None,
     ) -> None:
         self.data_dir = Path(data_dir)
         self.name = name
@@ -102,6 +104,7 @@ class Kernel:
         self.hooks.add_hookspecs(hookspecs)
         self.catalog: Catalog
         self.started_at = 0.0
+        self._only = only
         self._loader = Loader(
             self.data_dir, store, self.bus, self.grants, self.accounting, self._logs, self.hooks, config or {}
         )
@@ -130,7 +133,7 @@ class Kernel:
             self._fleet = Fleet(self.catalog, self.bus, self.grants, self._loader, self._logs, self._stepped)
             self._open = True
             self.started_at = time.time()
-            await self._fleet.open()
+            await self._fleet.open(self._only)
         except BaseException:
             await self.__aexit__(None, None, None)
             raise
