@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ._contract import Migration, PluginStore, StoreDriver
-from .errors import StoreSpecInvalid
+from .errors import DriverMissing, StoreSpecInvalid
 
 __all__ = ["Migration", "PluginStore", "StoreDriver", "open_driver"]
 
@@ -30,8 +30,16 @@ def open_driver(spec: str, data_dir: Path) -> StoreDriver:
 
         return SqliteDriver(data_dir)
     if urlsplit(spec).scheme in ("postgresql", "postgres"):
-        from .postgres import PostgresDriver
-
+        try:
+            from .postgres import PostgresDriver
+        except ModuleNotFoundError as error:
+            if error.name != "asyncpg":
+                raise
+            raise DriverMissing(
+                "the store is PostgreSQL and the package `asyncpg` is not installed",
+                hint="pip install 'rustcare-kernel[postgres]'",
+                address="store",
+            ) from None
         return PostgresDriver(spec)
     raise StoreSpecInvalid(  # the text is not repeated: an address holds a password
         "`sqlite` or an address that begins with `postgresql://` was expected and something else came",

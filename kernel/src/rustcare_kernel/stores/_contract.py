@@ -4,8 +4,8 @@
 
 What a plugin may rely on, on either database:
 
-- A write (`execute`, `execute_many`, `kv.put`, `kv.delete`, a transaction's end) is on disk when its call returns. When the
-  call was cancelled meanwhile, it may or may not be.
+- A write (`execute`, `execute_many`, `kv.put`, `kv.delete`, a transaction's end) is on disk when its call returns.
+  When the call was cancelled meanwhile, it may or may not be.
 - Transactions of one plugin follow each other: between the first statement of one and its end no other one of the same
   plugin runs. A lone `execute` is atomic by itself; a read that decides about a write belongs in a transaction.
 - After a statement of a transaction failed, the transaction can only be rolled back.
@@ -35,10 +35,11 @@ _FILE = re.compile(r"(?P<number>\d{4})_(?P<name>[a-z0-9_]+)(?:\.(?P<dialect>sqli
 
 @dataclass(frozen=True)
 class Migration:
-    """One numbered step of a plugin's schema: `0001_messages.sql`, or `.sqlite.sql` / `.postgres.sql` where they differ.
+    """One numbered step of a plugin's schema: `0001_messages.sql`, or `.sqlite.sql` / `.postgres.sql` where they
+    differ.
 
-    Applied once, in the order of `number`, inside a transaction; `digest` (SHA-256 hex of `sql`) catches a step that was
-    changed after it was applied.
+    Applied once, in the order of `number`, inside a transaction; `digest` (SHA-256 hex of `sql`) catches a step that
+    was changed after it was applied.
     """
 
     number: int
@@ -156,7 +157,7 @@ class StoreDriver(Protocol):
         ...
 
     async def open(self, plugin_id: str) -> PluginStore:
-        """A handle on the plugin's store. Two handles of one plugin (two versions during an upgrade) share the store."""
+        """A handle on the plugin's store. Handles of one plugin (two versions during an upgrade) share the store."""
         ...
 
     async def drop(self, plugin_id: str) -> None:

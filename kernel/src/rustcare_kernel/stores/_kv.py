@@ -33,7 +33,8 @@ class StoreKeyValue:
     async def put(self, key: str, value: bytes) -> None:
         if not isinstance(value, bytes):
             raise ValueUnsupported(
-                f"a value of bytes was expected and {type(value).__name__} came", hint="encode it first, as JSON for instance"
+                f"a value of bytes was expected and {type(value).__name__} came",
+                hint="encode it first, as JSON for instance",
             )
         await self._db.execute(_PUT, (_encode(key), value))
 

@@ -28,8 +28,8 @@ def check_applied(migrations: Sequence[Migration], applied: Mapping[int, tuple[s
         name, digest = applied[migration.number]
         if (name, digest) != (migration.name, migration.digest):
             raise MigrationChanged(
-                f"the database was migrated with {migration.number:04d}_{name} (sha256:{digest[:12]}…) and the package has "
-                f"{migration.label} (sha256:{migration.digest[:12]}…)",
+                f"the database was migrated with {migration.number:04d}_{name} (sha256:{digest[:12]}…) and the package "
+                f"has {migration.label} (sha256:{migration.digest[:12]}…)",
                 hint="put the applied text back and write the change as a new migration",
                 address=f"migrations/{migration.label}.sql",
             )

@@ -29,7 +29,7 @@ class Pace:
         return self._owed.get(sql, 0) > 0
 
     def ran_in_thread(self, sql: str, seconds: float) -> None:
-        """Note a run in a thread. `seconds` are the thread's own processor time: waiting for the interpreter is no fault."""
+        """Note a run in a thread. `seconds` of the thread's processor time: waiting for the interpreter is no fault."""
         owed = self._owed.get(sql, 1)
         if len(self._owed) >= _REMEMBERED and sql not in self._owed:
             self._owed.clear()  # SQL that is never the same twice; forgetting costs each text one run in the thread

@@ -1,8 +1,8 @@
 """Reading SQL just far enough: where strings and comments are, what kind of statement it is, where its `?` are.
 
 A plugin's SQL stays in the subset both databases speak, and in one statement that reads or writes rows. That is checked
-here, for both in the same way, because the drivers share connections: a stray `COMMIT` would end somebody else's work, and
-a table made outside of a migration would be missing from a restored backup.
+here, for both in the same way, because the drivers share connections: a stray `COMMIT` would end somebody else's work,
+and a table made outside of a migration would be missing from a restored backup.
 """
 
 from __future__ import annotations
@@ -36,9 +36,7 @@ _STRINGS = r"""'(?:[^']|'')*' | "(?:[^"]|"")*" """
 _PATTERNS: dict[str, re.Pattern[str]] = {
     "sqlite": re.compile(_COMMON.format(quoted=_STRINGS + r"| `(?:[^`]|``)*` | \[[^\]]*\]"), re.VERBOSE | re.DOTALL),
     "postgres": re.compile(
-        _COMMON.format(
-            quoted=r"[eE]'(?:[^'\\]|\\.|'')*' |" + _STRINGS + r"| (?P<tag>\$(?:[^\W\d]\w*)?\$).*?(?P=tag)"
-        ),
+        _COMMON.format(quoted=r"[eE]'(?:[^'\\]|\\.|'')*' |" + _STRINGS + r"| (?P<tag>\$(?:[^\W\d]\w*)?\$).*?(?P=tag)"),
         re.VERBOSE | re.DOTALL,
     ),
 }
@@ -143,7 +141,20 @@ def _refusal(keyword: str) -> StatementRefused:
 
 
 _CONTROL = frozenset(
-    {"BEGIN", "START", "COMMIT", "END", "ROLLBACK", "SAVEPOINT", "RELEASE", "PRAGMA", "ATTACH", "DETACH", "VACUUM", "SET"}
+    {
+        "BEGIN",
+        "START",
+        "COMMIT",
+        "END",
+        "ROLLBACK",
+        "SAVEPOINT",
+        "RELEASE",
+        "PRAGMA",
+        "ATTACH",
+        "DETACH",
+        "VACUUM",
+        "SET",
+    }
     | {"RESET", "COPY", "LOCK", "LISTEN", "NOTIFY", "DO", "CALL", "EXPLAIN", "SELECT INTO", "REPLACE", "TRUNCATE"}
 )
 
@@ -181,10 +192,10 @@ def _check_migration(words: Sequence[str], address: str, count: int) -> None:
     if not ok:
         shown = keyword if keyword in _SCHEMA | _CONTROL else "another statement"
         raise MigrationInvalid(
-            f"statement {count}: a statement of rows, or CREATE, ALTER or DROP of a table, index, view, trigger, sequence, "
-            f"type, domain or function was expected and {shown} came",
-            hint="the kernel runs each migration in a transaction with its own settings; temporary and unlogged tables are "
-            "refused, since they do not last",
+            f"statement {count}: a statement of rows, or CREATE, ALTER or DROP of a table, index, view, trigger, "
+            f"sequence, type, domain or function was expected and {shown} came",
+            hint="the kernel runs each migration in a transaction with its own settings; temporary and unlogged tables "
+            "are refused, since they do not last",
             address=address,
         )
 
@@ -196,7 +207,8 @@ def check_values(params: Sequence[Any]) -> None:
     """Refuse what the two databases would store differently.
 
     Raises:
-        ValueUnsupported: a parameter is of another type, a NaN (NULL in SQLite), or text with a NUL (refused by PostgreSQL).
+        ValueUnsupported: a parameter is of another type, a NaN (NULL in SQLite), or text with a NUL (refused by
+        PostgreSQL).
     """
     for position, value in enumerate(params, 1):
         if not isinstance(value, _SPOKEN):

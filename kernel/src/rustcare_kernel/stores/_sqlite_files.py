@@ -1,16 +1,14 @@
-"""Opening, copying and naming the files of a SQLite store, and what SQLite's errors mean. Runs in threads."""
+"""Opening and copying the files of a SQLite store, and what SQLite's errors mean. Runs in threads."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
-import secrets
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
+from ._files import begin_file, discard_file, finish_file, sync_folder
 from .errors import (
     BackupFailed,
     BackupInvalid,
@@ -24,7 +22,7 @@ from .errors import (
     ValueUnsupported,
 )
 
-__all__ = ["APPLICATION_ID", "connect", "create", "explain", "restore_into", "safe_name", "write_atomically", "write_backup"]
+__all__ = ["APPLICATION_ID", "connect", "create", "explain", "restore_into", "write_backup"]
 
 APPLICATION_ID = 0x52434453  # "RCDS": tells a store's file from any other SQLite file
 BUSY_TIMEOUT = 5.0
@@ -33,20 +31,6 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS _migrations"
     " (number INTEGER PRIMARY KEY, name TEXT NOT NULL, digest TEXT NOT NULL, applied TEXT NOT NULL)",
 )
-
-
-def safe_name(plugin_id: str, longest: int = 120) -> str:
-    """A file name for a plugin's id: no two ids share one, on file systems that ignore case too."""
-    name = "".join(
-        chr(byte) if chr(byte) in "abcdefghijklmnopqrstuvwxyz0123456789-_." else f"%{byte:02x}"
-        for byte in plugin_id.encode("utf-8", "surrogatepass")
-    )
-    if name.startswith("."):
-        name = f"%2e{name[1:]}"
-    if not name or len(name) > longest:
-        digest = hashlib.sha256(name.encode()).hexdigest()[:16]
-        name = f"{name[: longest - 17]}%{digest}"
-    return name
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -99,54 +83,21 @@ def create(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
     return writer, reader
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_atomically(target: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `target`, then put it there in one step that lasts.
-
-    Raises:
-        BackupFailed: the folder is missing, or the disk refused. What was at `target` is untouched.
-    """
-    part = target.parent / f".{target.name}.{secrets.token_hex(4)}.part"
-    try:
-        try:
-            os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-            write(part)
-            descriptor = os.open(part, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            os.replace(part, target)
-            sync_folder(target.parent)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                part.unlink()
-    except OSError as error:
-        raise BackupFailed(
-            f"the system refused with {type(error).__name__}", hint="the folder must exist and be writable", address=str(target)
-        ) from None
-
-
 def write_backup(path: Path, target: Path) -> None:
     """Copy a live store to `target`: one snapshot, while the writer goes on."""
-
-    def copy(part: Path) -> None:
-        with contextlib.closing(connect(path, read_only=True)) as source, contextlib.closing(sqlite3.connect(part)) as copied:
+    part = begin_file(target)
+    try:
+        with (
+            contextlib.closing(connect(path, read_only=True)) as source,
+            contextlib.closing(sqlite3.connect(part)) as copied,
+        ):
             source.backup(copied)
             copied.execute("PRAGMA journal_mode = DELETE")  # one file that can be moved anywhere
-
-    try:
-        write_atomically(target, copy)
-    except sqlite3.Error as error:
+        finish_file(part, target)
+    except (sqlite3.Error, OSError) as error:
         raise BackupFailed(f"SQLite refused with {_name(error)}", address=str(target)) from None
+    finally:
+        discard_file(part)
 
 
 def restore_into(writer: sqlite3.Connection, source: Path) -> None:
@@ -159,7 +110,9 @@ def restore_into(writer: sqlite3.Connection, source: Path) -> None:
         ) as backup:
             found = backup.execute("PRAGMA application_id").fetchone()[0]
             if found != APPLICATION_ID:
-                raise BackupInvalid("a backup of a SQLite store was expected and another database came", address=str(source))
+                raise BackupInvalid(
+                    "a backup of a SQLite store was expected and another database came", address=str(source)
+                )
             if backup.execute("PRAGMA quick_check").fetchone()[0] != "ok":
                 raise BackupInvalid("SQLite finds the file damaged", hint="take another backup", address=str(source))
             backup.backup(writer)
@@ -174,7 +127,8 @@ def restore_into(writer: sqlite3.Connection, source: Path) -> None:
 # Texts of SQLite that name the schema only. All others may repeat a piece of the statement, and are not passed on.
 _HARMLESS = re.compile(
     r"(UNIQUE|NOT NULL) constraint failed: [\w., ]+|FOREIGN KEY constraint failed|CHECK constraint failed: \w+"
-    r"|no such (table|column|function|index): [\w.]+|table \w+ has (no column named \w+|\d+ columns but \d+ values were supplied)"
+    r"|no such (table|column|function|index): [\w.]+"
+    r"|table \w+ has (no column named \w+|\d+ columns but \d+ values were supplied)"
     r"|\d+ values for \d+ columns|(table|index|view) \w+ already exists"
 )
 
@@ -211,7 +165,9 @@ def explain(error: BaseException, address: str) -> StoreError:
     if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
         return StoreUnavailable(detail, hint="check the data folder's disk and its rights", address=address)
     if isinstance(error, OSError):
-        return StoreUnavailable(f"the system refused with {name}", hint="check the data folder's rights", address=address)
+        return StoreUnavailable(
+            f"the system refused with {name}", hint="check the data folder's rights", address=address
+        )
     if code in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE):
         return StatementInvalid(detail, hint="check the statement against the migrations", address=address)
     return StoreError(detail, address=address)

@@ -1,8 +1,8 @@
-"""Reads beside the writer: short ones in the event loop's thread, long ones in a thread and with a connection of their own.
+"""Reads beside the writer: short ones in the event loop's thread, long ones in a thread with its own connection.
 
-In WAL mode a reader sees the last commit and waits for nobody. How long a read takes cannot be known before, so it starts
-in place with a deadline of two milliseconds; one that overruns it is stopped, which has no effect since it only reads, and
-runs again in the thread.
+In WAL mode a reader sees the last commit and waits for nobody. How long a read takes cannot be known before, so it
+starts in place with a deadline of two milliseconds; one that overruns it is stopped, which has no effect since it only
+reads, and runs again in the thread.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ from .errors import StoreClosed
 
 __all__ = ["Read", "Reader", "read_all", "read_one"]
 
-Row = dict[str, Any]
+Row = Mapping[str, Any]
 Read = Callable[[sqlite3.Connection], Any]
 
 _DEADLINE = 0.002  # seconds a read may keep the event loop

@@ -5,10 +5,12 @@ A commit costs one fsync (hundreds of microseconds), a small statement a few mic
 - The connection has at most one holder: a transaction, the thread, or (for the length of one statement) the event loop.
   Everybody else waits in one queue, first come first served.
 - What ran joins a *group* inside one SQLite transaction. When the queue is empty, or the group is full, the thread says
-  COMMIT, the only step that waits for the disk; while it does, the next group gathers. A call returns when the commit of
-  its group is done.
-- A statement that fails undoes itself alone. A transaction is a SAVEPOINT inside the group, so it can be rolled back alone.
-- Statements that have shown to be quick run in the event loop's thread (see `_pace`), all others in the writer's thread.
+  COMMIT, the only step that waits for the disk; while it does, the next group gathers. A call returns when the commit
+  of its group is done.
+- A statement that fails undoes itself alone. A transaction is a SAVEPOINT inside the group, so it can be rolled back
+  alone.
+- Statements that have shown to be quick run in the event loop's thread (see `_pace`), all others in the writer's
+  thread.
 
 Everything here but the jobs handed to the thread runs in the event loop's thread, so no lock is needed.
 """
@@ -244,9 +246,7 @@ class Writer:
 
     def _is_full(self) -> bool:
         group = self._group
-        return bool(group) and (
-            len(group) >= self._limit or time.perf_counter() - self._group_since > GROUP_SECONDS
-        )
+        return bool(group) and (len(group) >= self._limit or time.perf_counter() - self._group_since > GROUP_SECONDS)
 
     def _serve(self, unit: _Unit) -> None:
         assert self._connection is not None
@@ -351,7 +351,9 @@ class Writer:
         self._holder = _THREAD
         self.worker.submit(partial(_commit, self._connection), partial(self._committed, group))
 
-    def _committed(self, group: list[tuple[asyncio.Future[Any], Any]], result: Any, error: BaseException | None) -> None:
+    def _committed(
+        self, group: list[tuple[asyncio.Future[Any], Any]], result: Any, error: BaseException | None
+    ) -> None:
         self._begun = False
         self._holder = None
         if error is None:

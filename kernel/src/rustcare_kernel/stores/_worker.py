@@ -1,7 +1,7 @@
 """A thread of a store's own: started by its first job, gone when idle.
 
-Not the event loop's default executor, which the whole process shares: there a slow query of one plugin could hold up the
-commit of another.
+Not the event loop's default executor, which the whole process shares: there a slow query of one plugin could hold up
+the commit of another.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import queue
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 __all__ = ["Worker"]
@@ -92,8 +93,6 @@ class Worker:
                 result = job()
             except BaseException as caught:
                 error = caught
-            try:
+            with suppress(RuntimeError):  # the loop was closed under us; there is nobody left to tell
                 loop.call_soon_threadsafe(done, result, error)
-            except RuntimeError:  # the loop was closed under us; there is nobody left to tell
-                pass
             del item, job, loop, done, result, error

@@ -1,7 +1,7 @@
 """What can go wrong in a store, the same on both databases.
 
-No text here ever carries a value, a parameter or a password: a message names tables, constraints, columns, error names of
-the database and places, and nothing that a patient could be recognised by.
+No text here ever carries a value, a parameter or a password: a message names tables, constraints, columns, error names
+of the database and places, and nothing that a patient could be recognised by.
 """
 
 from __future__ import annotations

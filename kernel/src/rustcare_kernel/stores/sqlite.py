@@ -1,35 +1,36 @@
 """SQLite: a file per plugin, `<data folder>/plugins/<id>/store.sqlite3`.
 
-Write-ahead log, `synchronous=FULL`, foreign keys on. Writes that arrive together share one commit (`_sqlite_writer`), reads
-run beside them (`_sqlite_reader`). Nothing is opened, and no thread started, before the first use.
+Write-ahead log, `synchronous=FULL`, foreign keys on. Writes that arrive together share one commit (`_sqlite_writer`),
+reads run beside them (`_sqlite_reader`). Nothing is opened, and no thread started, before the first use.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from rustcare_sdk.context import Queries
 
 from ._contract import Migration, check_sequence
+from ._files import safe_name, sync_folder
 from ._kv import StoreKeyValue
 from ._migrations import check_applied, failed
 from ._sql import Statement, analyse, check_values, split
-from ._sqlite_files import explain, restore_into, safe_name, sync_folder, write_backup
+from ._sqlite_files import explain, restore_into, write_backup
 from ._sqlite_reader import Reader, read_all, read_one
 from ._sqlite_writer import Writer
 from .errors import StatementInvalid, StoreBusy, StoreError, TransactionAborted
 
 __all__ = ["SqliteDriver", "SqliteStore"]
 
-Row = dict[str, Any]
+Row = Mapping[str, Any]
 _IN_PLACE_ROWS = 32  # more rows than these in one execute_many go to the thread
 
 
@@ -139,7 +140,7 @@ class SqliteTransaction:
         self.task: asyncio.Task[Any] | None = None
         self.last_used = 0.0
 
-    async def __aenter__(self) -> Queries:
+    async def __aenter__(self) -> Self:
         self.task = asyncio.current_task()
         turn = self._writer.begin(self)
         try:
@@ -323,7 +324,8 @@ def _migrate(steps: Sequence[tuple[Migration, list[str]]], connection: sqlite3.C
     new = check_applied([step for step, _ in steps], applied)
     if not new:
         return max(applied, default=0)
-    # SQLite's own recipe for changing tables: foreign keys off (a rebuilt table is dropped meanwhile), then all checked.
+    # SQLite's own recipe for changing tables: foreign keys off (a rebuilt table is dropped meanwhile), then all
+    # checked.
     connection.execute("PRAGMA foreign_keys = OFF")
     connection.execute("PRAGMA busy_timeout = 5000")
     try:
