@@ -44,13 +44,13 @@ class Assembler:
         self._subject: Resource | None = None
         self._encounter: Resource | None = None
         self._order: Segment | None = None
-        self._request: Resource | None = None
         self._report: Resource | None = None
         self._report_key: tuple[str, ...] | None = None
         self._specimen: Resource | None = None
         self._in_specimen = False
         self._observations: list[Resource] = []
         self._annotated: Resource | None = None
+        self._blank: Segment | None = None
         self._steps = {
             "PID": self._pid,
             "PD1": self._pd1,
@@ -155,9 +155,7 @@ class Assembler:
             return
         status = EVENTS["encounter-status"].get(self._event) if self._type == "ADT" else None
         content["status"] = status or content.get("status", "unknown")
-        content.setdefault(
-            "class", {"system": "http://terminology.hl7.org/CodeSystem/v3-NullFlavor", "code": "UNK"}
-        )
+        content.setdefault("class", {"system": "http://terminology.hl7.org/CodeSystem/v3-NullFlavor", "code": "UNK"})
         if self._subject is not None:
             content["subject"] = self._subject
         key = self._env.key_of(self._fill("PV1[identity]", segment).get("identifier", []))
@@ -171,7 +169,7 @@ class Assembler:
     # the order and its report
 
     def _close_order(self) -> None:
-        self._order = self._request = self._report = self._specimen = self._annotated = None
+        self._order = self._report = self._specimen = self._annotated = self._blank = None
         self._report_key = None
         self._in_specimen = False
         self._observations = []
@@ -197,7 +195,9 @@ class Assembler:
         if order is not None:
             for name, value in self._fill("ORC[identity]", order).items():
                 numbers.setdefault(name, value)
-        typed = [_typed(numbers[name], code) for name, code in (("placer", "PLAC"), ("filler", "FILL")) if name in numbers]
+        typed = [
+            _typed(numbers[name], code) for name, code in (("placer", "PLAC"), ("filler", "FILL")) if name in numbers
+        ]
         code = self._document.component(segment.field(4))
         found = env.key_of(numbers[name] for name in ("filler", "placer") if name in numbers)
         # The time of the observation is part of it: devices send every reading under one number.
@@ -219,9 +219,8 @@ class Assembler:
             request["intent"] = "order"
             if typed:
                 request["identifier"] = typed
-            self._request = env.add("ServiceRequest", env.fresh("ServiceRequest", *key), self._context(request))
-            self._report["basedOn"] = [_reference(self._request)]
-        self._annotated = self._request
+            self._annotated = env.add("ServiceRequest", env.fresh("ServiceRequest", *key), self._context(request))
+            self._report["basedOn"] = [_reference(self._annotated)]
 
         if segment.field(15):
             specimen = self._fill("OBR[Specimen]", segment)
@@ -245,24 +244,25 @@ class Assembler:
             return
         key = env.key_of(self._fill("SPM[identity]", segment).get("identifier", []))
         id = env.identify("Specimen", *key) if key else env.local("Specimen", str(segment.index))
-        before = self._specimen
         specimen = self._take_specimen(id, content)
         self._in_specimen = True
-        self._annotated = None
+        self._annotated = self._blank = None
         for observation in self._observations:  # ORU puts SPM after the results that were made from it
-            if before is None or "specimen" not in observation:
-                observation.setdefault("specimen", _reference(specimen))
+            observation.setdefault("specimen", _reference(specimen))
 
     # results
 
-    def _obx(self, segment: Segment) -> None:
+    def _obx(self, segment: Segment, *, empty: bool = False) -> None:
         env = self._env
+        self._blank = None
         in_report = self._report is not None and not self._in_specimen
         if not in_report and documents(segment):
             self._document_reference(segment)
             return
-        content = observe(segment, env)
+        content = observe(segment, env, empty=empty)
         if content is None:
+            self._annotated = None
+            self._blank = segment
             return
         self._context(content)
         numbered = env.key_of(self._fill("OBX[identity]", segment).get("identifier", []))
@@ -302,8 +302,10 @@ class Assembler:
         env.add("DocumentReference", id, content)
 
     def _nte(self, segment: Segment) -> None:
-        if self._annotated is None:
-            return
         note = self._fill("NTE[Annotation]", segment)
-        if "text" in note:
+        if "text" not in note:
+            return
+        if self._blank is not None:  # a result that is nothing but its note
+            self._obx(self._blank, empty=True)
+        if self._annotated is not None:
             self._annotated.setdefault("note", []).append(note)

@@ -104,7 +104,9 @@ def _media(kind: str, subtype: str) -> str | None:
     if "/" in subtype:
         return subtype.lower()
     kind, subtype = kind.lower(), subtype.lower()
-    kind = {"im": "image", "ap": "application", "au": "audio", "tx": "text", "ft": "text", "sd": "image"}.get(kind, kind)
+    kind = {"im": "image", "ap": "application", "au": "audio", "tx": "text", "ft": "text", "sd": "image"}.get(
+        kind, kind
+    )
     if kind not in ("application", "audio", "image", "text", "video", "multipart"):
         kind = {"pdf": "application", "rtf": "application", "html": "text", "xml": "application"}.get(
             subtype, "image" if subtype in ("jpeg", "png", "gif", "tiff", "pict") else "application"

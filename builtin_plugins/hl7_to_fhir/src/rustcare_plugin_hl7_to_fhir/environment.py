@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from typing import Any
 
@@ -24,7 +24,7 @@ class Environment:
         self.separators = (marks.component, marks.subcomponent, "")
         self.repetition = marks.repetition
         escape = marks.escape
-        self.unescape = lambda text: unescape(text, marks) if escape in text else text
+        self.unescape: Callable[[str], str] = lambda text: unescape(text, marks) if escape in text else text
         self.zone = zone
         header = document.header
         #: Who numbers what carries no assigning authority: the sending facility, else the sending application.

@@ -116,7 +116,7 @@ def _delimiters(text: str) -> Delimiters:
     field = text[3]
     line = re.split(r"[\r\n]", text, maxsplit=1)[0]
     encoding = line[4:].split(field, 1)[0]
-    component, repetition, escape_mark, subcomponent = (encoding[:4] + "^~\\&"[len(encoding[:4]) :])[:4]
+    component, repetition, escape_mark, subcomponent = tuple(encoding[:4] + "^~\\&"[len(encoding[:4]) :])
     marks = (field, component, repetition, escape_mark, subcomponent)
     if len(set(marks)) != 5 or any(mark.isalnum() or mark.isspace() for mark in marks):
         raise _refuse(

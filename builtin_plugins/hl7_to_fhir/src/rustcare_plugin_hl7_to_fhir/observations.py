@@ -11,6 +11,7 @@ from .tables import SEGMENTS, VALUES, fill, type_of
 
 __all__ = ["documents", "observe"]
 
+_UNITS = "urn:id:hl7v2:OBX-6"
 _ATTACHMENT = "http://hl7.org/fhir/5.0/StructureDefinition/extension-Observation.value"
 
 
@@ -54,10 +55,10 @@ def documents(segment: Segment, env: Environment | None = None) -> list[Resource
     return [item[1] for item in found if item is not None and item[0] == "attachment"]
 
 
-def observe(segment: Segment, env: Environment) -> Resource | None:
-    """The Observation of an OBX, or None when the segment says neither what was observed nor a value."""
+def observe(segment: Segment, env: Environment, *, empty: bool = False) -> Resource | None:
+    """The Observation of an OBX. One that says neither what was observed nor a value is None, unless `empty`."""
     raw = segment.field(5)
-    if not segment.field(3).strip(env.separators[0]) and not raw:
+    if not empty and not segment.field(3).strip(env.separators[0]) and not raw:
         return None
     out: Resource = fill(SEGMENTS["OBX[Observation]"], segment.fields, 0, env, {})
     out.setdefault("status", "unknown")
@@ -66,17 +67,16 @@ def observe(segment: Segment, env: Environment) -> Resource | None:
     kind = segment.field(2).strip().upper()
     texts = [raw] if kind in ("NA", "ED") or env.repetition not in raw else raw.split(env.repetition)
     values = [found for found in (_value(kind, text, env) for text in texts) if found is not None]
+    for attachment in (value for element, value in values if element == "attachment"):
+        out.setdefault("extension", []).append({"url": _ATTACHMENT, "valueAttachment": attachment})
+    values = [(element, _with_units(element, value, units)) for element, value in values if element != "attachment"]
     if len(values) == 1:
         element, value = values[0]
-        if element == "attachment":
-            out.setdefault("extension", []).append({"url": _ATTACHMENT, "valueAttachment": value})
-        else:
-            out[element] = _with_units(element, value, units)
-            out.pop("dataAbsentReason", None)
+        out[element] = value
+        if units and element == "valueString":  # R4 has no unit beside a text, and a result must not lose its unit
+            out["_valueString"] = {"extension": [{"url": _UNITS, "valueQuantity": units}]}
     elif values:
-        out["component"] = [
-            {"code": out["code"], element: _with_units(element, value, units)}
-            for element, value in values
-            if element != "attachment"
-        ]
+        out["component"] = [{"code": out["code"], element: value} for element, value in values]
+    if values:
+        out.pop("dataAbsentReason", None)
     return out

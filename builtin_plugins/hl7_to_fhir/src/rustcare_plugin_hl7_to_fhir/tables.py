@@ -4,8 +4,8 @@ A **table** has `rules` (and for a datatype perhaps `require`, `resource`). A **
 
 | key | meaning |
 |---|---|
-| `v2` | where from: field or component `5`, part of it `"5.2"`, several as one value `[1, 2, 3]`, or `0` for the whole |
-| `to` | where to: `"birthDate"`, `"type.coding[0].code"`; `[]` appends, once for each repetition; `$` is the target itself |
+| `v2` | where from: field or component `5`, part of it `"5.2"`, several as one `[1, 2, 3]`, or `0` for the whole |
+| `to` | where to: `"birthDate"`, `"type.coding[0].code"`; `[]` appends for each repetition; `$` is the target itself |
 | `as` | a primitive or a datatype table (default `string`) |
 | `map` | a concept map; a code that is not in it is left out, or kept for a coding |
 | `table` | the number of the HL7 table that a code belongs to when the sender names no code system |
@@ -264,16 +264,10 @@ def _rule(rule: dict[str, Any], first: int) -> Run:
         if index >= len(parts):
             return
         text = parts[index]
-        if (
-            not text
-            or (test is not None and not test(parts, level, env))
-            or (is_set is not None and is_set(out))
-        ):
+        if not text or (test is not None and not test(parts, level, env)) or (is_set is not None and is_set(out)):
             return
-        if level == 0 and env.repetition in text and not whole:
-            values = text.split(env.repetition)
-        else:
-            values = [text]
+        repeats = level == 0 and not whole and env.repetition in text
+        values = text.split(env.repetition) if repeats else [text]
         for item in values:
             deeper = level
             if part >= 0:

@@ -1,4 +1,4 @@
-"""`transform`: HL7 v2 text in, FHIR R4 resources out. No clock, no files, no randomness: the same text, the same result."""
+"""`transform`: HL7 v2 text in, FHIR R4 resources out. No clock, no randomness: the same text gives the same result."""
 
 from __future__ import annotations
 

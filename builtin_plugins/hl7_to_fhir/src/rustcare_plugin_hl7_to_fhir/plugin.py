@@ -1,0 +1,82 @@
+"""On the bus: every ADT and ORU^R01 message that was received becomes resources in the store, in order, once.
+
+The store is idempotent by the message's key, so a message that is delivered again changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rustcare_sdk.contracts.fhir import STORE, StoreReply, StoreRequest
+from rustcare_sdk.contracts.hl7 import Hl7Message
+from rustcare_sdk.message import Message
+from rustcare_sdk.plugin import Plugin, serve, subscribe
+
+from .transform import transform
+
+__all__ = ["HL7ToFHIR", "TransformRequest", "Transformed"]
+
+GROUP = "hl7-to-fhir"
+
+
+@dataclass(frozen=True)
+class TransformRequest:
+    """`hl7.to-fhir`: the text of one message."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Transformed:
+    """What would be stored: `key` is `<sending facility>/<control id>`, `type` and `event` are MSH-9."""
+
+    key: str
+    type: str
+    event: str
+    resources: list[dict[str, Any]]
+
+
+class HL7ToFHIR(Plugin):
+    """The transformer. Its state is a count of messages by type, which each version hands to the next."""
+
+    state_version = 1
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._timezone = "Z"
+
+    async def start(self) -> None:
+        """Take the configured offset."""
+        self._timezone = str(self.ctx.config.get("timezone", "Z"))
+
+    # `parallel=1`: of two messages about one patient the later must be stored later.
+    @subscribe("hl7.adt.*", group=GROUP, parallel=1)
+    @subscribe("hl7.oru.r01", group=GROUP, parallel=1)
+    async def received(self, message: Message[Hl7Message]) -> None:
+        """Transform one message and store what it says.
+
+        Raises:
+            ServiceError: `hl7-to-fhir.unmappable`; or whatever `fhir.store` raises.
+        """
+        sent = message.data
+        found = transform(sent.text, timezone=self._timezone)
+        if found["resources"]:
+            request = StoreRequest(key=sent.key, resources=found["resources"], source=f"hl7:{sent.key}")
+            await self.ctx.request(STORE, request, type=StoreReply)
+        name = f"{found['type']}^{found['event']}"
+        self._counts[name] = self._counts.get(name, 0) + 1
+
+    @serve("hl7.to-fhir")
+    async def preview(self, message: Message[TransformRequest]) -> Transformed:
+        """The resources of a message, without storing them."""
+        return Transformed(**transform(message.data.text, timezone=self._timezone))
+
+    async def export_state(self) -> dict[str, int]:
+        """The counts, for the next version."""
+        return dict(self._counts)
+
+    async def import_state(self, state: Any) -> None:
+        """Go on counting from where the version before stopped."""
+        for name, count in dict(state or {}).items():
+            self._counts[str(name)] = self._counts.get(str(name), 0) + int(count)
