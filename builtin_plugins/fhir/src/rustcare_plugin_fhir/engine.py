@@ -263,7 +263,7 @@ class Engine:
                     at = known.current.get(target)
                     if target not in resources and (at is None or at.deleted):
                         raise UnresolvedReference(
-                            f"a {resource.type} refers to a {target.split('/')[0]} that is neither stored nor in the "
+                            f"{resource.type} refers to a {target.split('/')[0]} that is neither stored nor in the "
                             "request",
                             hint="send it in the same request, or before",
                             address=request.key or resource.ref,
