@@ -65,8 +65,11 @@ class ControlClient:
         return answer.get("result")
 
     def watch(self, **params: Any) -> Iterator[dict[str, Any]]:
-        """Call `events.watch` and yield each event until the kernel ends or the client is closed."""
+        """Call `events.watch`; every event from now on, until the kernel ends or the client is closed."""
         self.call("events.watch", **params)
+        return self._events()
+
+    def _events(self) -> Iterator[dict[str, Any]]:
         while (message := self._read()) is not None:
             if message.get("method") == "event":
                 yield message["params"]

@@ -134,7 +134,7 @@ class Ask(msgspec.Struct, forbid_unknown_fields=True):
 class WatchEvents(msgspec.Struct, forbid_unknown_fields=True):
     """Which events to stream. `data` brings the messages' content, which may be patient data."""
 
-    kinds: list[str] = list(KINDS)
+    kinds: tuple[str, ...] = KINDS
     plugin: str = ""
     subject: str = ""
     data: bool = False
