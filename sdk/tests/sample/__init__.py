@@ -1,0 +1,1 @@
+"""A plugin as an author writes one, for the tests of the harness."""
