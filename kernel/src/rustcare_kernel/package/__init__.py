@@ -25,7 +25,7 @@ from ._errors import (
 )
 from ._files import MAX_FILE, MAX_FILES, MAX_PACKAGE, deterministic_zip, digest_of
 from ._layout import write_layout, write_layout_tar
-from ._model import ARTIFACT_TYPE, CONFIG_TYPE, FILES_TYPE, PYTHON_TYPE, WASM_TYPE, Package
+from ._model import ARTIFACT_TYPE, CONFIG_TYPE, FILES_TYPE, PYTHON_TYPE, WASM_TYPE, Package, make_package
 from ._sources import find_folder, read_package
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "deterministic_zip",
     "digest_of",
     "find_folder",
+    "make_package",
     "read_package",
     "write_layout",
     "write_layout_tar",
