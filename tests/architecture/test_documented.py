@@ -7,6 +7,7 @@ import dataclasses
 import importlib
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -84,9 +85,18 @@ def error_codes() -> set[str]:
     for path in source_files():
         if "tests" in path.parts or "examples" in path.parts or "templates" in path.parts:
             continue
-        for node in ast.walk(ast.parse(path.read_text())):
+        tree = ast.parse(path.read_text())
+        named = {
+            node.targets[0].id: node.value.value
+            for node in tree.body
+            if isinstance(node, ast.Assign)
+            and isinstance(node.targets[0], ast.Name)
+            and isinstance(node.value, ast.Constant)
+        }
+        for node in ast.walk(tree):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "ServiceError":
                 codes.update(argument.value for argument in node.args[:1] if isinstance(argument, ast.Constant))
+                codes.update(named[argument.id] for argument in node.args[:1] if getattr(argument, "id", "") in named)
             if isinstance(node, ast.Dict):  # failures that cross a boundary as records
                 pairs = zip(node.keys, node.values, strict=True)
                 found = [value for key, value in pairs if isinstance(key, ast.Constant) and key.value == "code"]
@@ -143,17 +153,19 @@ def test_the_contracts_are_all_there() -> None:
 
 
 def test_every_service_is_documented() -> None:
-    """docs/reference/services-and-events.md has a heading for every subject that a contract names."""
+    """docs/reference/services-and-events.md has a heading for every subject of a contract or a built-in plugin."""
     subjects = {
         value
         for name in CONTRACTS
         for item, value in vars(contract(name)).items()
         if item.isupper() and isinstance(value, str)
     }
+    for manifest in ROOT.glob("builtin_plugins/*/src/*/plugin.toml"):
+        subjects |= set(tomllib.loads(manifest.read_text()).get("provides", {}))
     headings = set(re.findall(r"^### `([^`]+)`", page("services-and-events.md"), re.M))
     patterns = {heading for heading in headings if "<" in heading}
     assert subjects - headings == set(), "not documented"
-    assert headings - subjects - patterns == set(), "documented, but no contract names it"
+    assert headings - subjects - patterns == set(), "documented, but nobody serves or publishes it"
 
 
 # the manifest
@@ -301,6 +313,41 @@ def test_every_command_is_documented() -> None:
 
     headings = re.findall(r"^### `rustcare ([a-z -]+)`", page("cli.md"), re.M)
     assert sorted(headings) == sorted(command_names())
+
+
+def click_command(name: str) -> Any:
+    """The object behind a command. `demo` is loaded when it is called, so that the others start quickly."""
+    import typer
+    from rustcare_cli.app import app
+
+    if name == "demo":
+        from rustcare_cli.demo.command import demo
+
+        inner = typer.Typer()
+        inner.command()(demo)
+        return typer.main.get_command(inner)
+    command: Any = typer.main.get_command(app)
+    for word in name.split():
+        command = command.commands[word]
+    return command
+
+
+def test_every_option_of_a_command_is_documented() -> None:
+    """docs/reference/cli.md lists the options of each command, and no other."""
+    from rustcare_cli.app import command_names
+
+    for name in command_names():
+        options = {
+            option
+            for parameter in click_command(name).params
+            if parameter.param_type_name == "option"
+            for option in (*parameter.opts, *parameter.secondary_opts)
+            if option.startswith("--")
+        }
+        text = section(page("cli.md"), f"`rustcare {name}`")
+        rows = re.findall(r"^\|([^|]*)\|", text, re.M)
+        documented = {option for row in rows for option in re.findall(r"--[a-z-]+", row) if option.strip("-")}
+        assert documented == options - {"--help", "--install-completion", "--show-completion"}, name
 
 
 def test_documents_name_only_commands_that_exist() -> None:

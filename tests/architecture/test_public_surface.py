@@ -63,3 +63,12 @@ def test_the_api_page_lists_the_surface(package: str) -> None:
     """docs/reference/api.md lists exactly the public names of the SDK and of the kernel."""
     documented = table_names(section((REFERENCE / "api.md").read_text(), f"`{package}`"))
     assert sorted(documented) == sorted(importlib.import_module(package).__all__)
+
+
+def test_the_api_page_lists_the_facade() -> None:
+    """docs/reference/api.md lists exactly the public methods of `Kernel`, the embedder's facade."""
+    from rustcare_kernel import Kernel
+
+    documented = table_names(section((REFERENCE / "api.md").read_text(), "Methods of `Kernel`"))
+    methods = {name for name, value in vars(Kernel).items() if inspect.isfunction(value) and not name.startswith("_")}
+    assert {name.partition("(")[0] for name in documented} == methods
