@@ -17,7 +17,7 @@ __all__ = ["CODE", "Delimiters", "Document", "Segment", "escape", "parse", "unes
 CODE = "hl7-to-fhir.unmappable"
 
 _SEGMENT = re.compile(r"[A-Z][A-Z0-9]{2}(?![A-Za-z0-9])")
-_FRAME = "\ufeff\x0b\x1c\r\n\t "
+_FRAME = "\ufeff\x0b\r\n\t "
 
 
 class Delimiters:
@@ -83,7 +83,7 @@ def parse(text: str) -> Document:
     Raises:
         ServiceError: `hl7-to-fhir.unmappable` when this is not exactly one HL7 v2 message. Never with its content.
     """
-    text = text.strip(_FRAME)
+    text = text.lstrip(_FRAME).rstrip("\x1c\r\n")
     if text[:3] in ("FHS", "BHS"):  # a batch of one is a message in an envelope
         start = re.search(r"[\r\n]MSH", text)
         text = text[start.end() - 3 :] if start else ""

@@ -1,0 +1,106 @@
+"""On the bus: what is stored, under which key, and what is handed to the next version. Trusted and as in the sandbox."""
+
+from __future__ import annotations
+
+import pytest
+from rustcare_plugin_hl7_to_fhir.plugin import HL7ToFHIR, Transformed, TransformRequest
+from rustcare_sdk.contracts.fhir import STORE, StoreReply, StoreRequest
+from rustcare_sdk.contracts.hl7 import Hl7Message
+from rustcare_sdk.errors import ServiceError
+from rustcare_sdk.plugin import handlers_of
+from rustcare_sdk.testing import PluginHarness, harness
+
+ADT = r"MSH|^~\&|APP|NORTH|||20260314||ADT^A01|77|P|2.5" + "\rPID|1||7^^^CITY||Moe^Ann\r"
+TIERS = pytest.mark.parametrize("sandboxed", [False, True], ids=["trusted", "as in the sandbox"])
+
+
+def received(text: str = ADT, type: str = "ADT", event: str = "A01") -> Hl7Message:
+    """A message as the receiver publishes it."""
+    return Hl7Message("k1", type, event, "77", "NORTH", "2.5", "2026-03-14T09:00:00Z", text)
+
+
+def stored(h: PluginHarness) -> list[StoreRequest]:
+    """What was asked of the store."""
+    out = []
+    for message in h.requested:
+        assert message.subject == STORE
+        data = message.data
+        out.append(data if isinstance(data, StoreRequest) else StoreRequest(**data))
+    return out
+
+
+@TIERS
+async def test_a_message_is_stored_under_its_key(sandboxed: bool) -> None:
+    """The store's key is the message's, so that a second delivery stores nothing twice."""
+    async with harness(HL7ToFHIR, round_trip=sandboxed) as h:
+        h.answer(STORE, StoreReply(2, ["Patient/1/_history/1"], False))
+        await h.send("hl7.adt.a01", received())
+        (request,) = stored(h)
+        assert (request.key, request.source) == ("k1", "hl7:k1")
+        assert [resource["resourceType"] for resource in request.resources] == ["Patient", "Organization"]
+        h.assert_capabilities_within_manifest()
+
+
+async def test_a_message_that_says_nothing_stores_nothing() -> None:
+    """No empty transaction is sent."""
+    async with harness(HL7ToFHIR) as h:
+        await h.send("hl7.adt.a20", received(ADT.split("\r")[0].replace("A01", "A20"), event="A20"))
+        assert h.requested == []
+
+
+@TIERS
+async def test_the_preview_stores_nothing(sandboxed: bool) -> None:
+    """`hl7.to-fhir` shows what would be stored."""
+    async with harness(HL7ToFHIR, round_trip=sandboxed) as h:
+        found = await h.request("hl7.to-fhir", TransformRequest(ADT), type=Transformed)
+        assert (found.key, found.type, found.event) == ("NORTH/77", "ADT", "A01")
+        assert found.resources[0]["name"] == [{"family": "Moe", "given": ["Ann"]}]
+        assert h.requested == []
+
+
+async def test_an_unmappable_message_is_a_typed_error() -> None:
+    """The caller gets our code."""
+    async with harness(HL7ToFHIR) as h:
+        with pytest.raises(ServiceError) as caught:
+            await h.request("hl7.to-fhir", TransformRequest("nonsense"))
+        assert caught.value.code == "hl7-to-fhir.unmappable"
+
+
+@TIERS
+async def test_the_counts_are_handed_over(sandboxed: bool) -> None:
+    """An upgrade goes on counting where the version before stopped."""
+    async with harness(HL7ToFHIR, round_trip=sandboxed) as h:
+        h.answer(STORE, StoreReply(2, [], False))
+        await h.send("hl7.adt.a01", received())
+        await h.upgrade(HL7ToFHIR)
+        await h.send("hl7.adt.a01", received())
+        assert await h.plugin.export_state() == {"ADT^A01": 2}
+
+
+async def test_what_the_store_refused_is_not_counted() -> None:
+    """The error goes to the receiver, who keeps the message and publishes it again."""
+
+    def refuse(request: object) -> StoreReply:
+        raise ServiceError("fhir.refused", "no")
+
+    async with harness(HL7ToFHIR) as h:
+        h.answer(STORE, refuse)
+        with pytest.raises(ServiceError):
+            await h.send("hl7.adt.a01", received())
+        assert await h.plugin.export_state() == {}
+
+
+async def test_the_configured_offset_is_used() -> None:
+    """`timezone` is taken at start."""
+    async with harness(HL7ToFHIR, config={"timezone": "+02:00"}) as h:
+        found = await h.request(
+            "hl7.to-fhir", TransformRequest(ADT + "PV1|1|I" + "|" * 42 + "202601020304"), type=Transformed
+        )
+        (encounter,) = [item for item in found.resources if item["resourceType"] == "Encounter"]
+        assert encounter["period"] == {"start": "2026-01-02T03:04:00+02:00"}
+
+
+def test_order_is_kept() -> None:
+    """Of two messages about one patient the later must be stored later: one at a time."""
+    assert {handler.parallel for handler in handlers_of(HL7ToFHIR)} == {1}
+    assert {handler.group for handler in handlers_of(HL7ToFHIR) if handler.kind == "subscribe"} == {"hl7-to-fhir"}
