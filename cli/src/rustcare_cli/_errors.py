@@ -1,0 +1,39 @@
+"""What can go wrong on the command line itself."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rustcare_sdk.errors import RustCareError
+
+__all__ = ["BuildFailed", "CheckFailed", "CommandFailed", "ConsentMissing", "TargetExists"]
+
+
+class CommandFailed(RustCareError):
+    """A command cannot do what it was asked for."""
+
+    code: ClassVar[str] = "cli.failed"
+
+
+class ConsentMissing(RustCareError):
+    """A package asks for capabilities and nobody consented to them."""
+
+    code: ClassVar[str] = "cli.consent-missing"
+
+
+class TargetExists(RustCareError):
+    """What a command would write is there already."""
+
+    code: ClassVar[str] = "cli.target-exists"
+
+
+class BuildFailed(RustCareError):
+    """A tool that builds a plugin failed."""
+
+    code: ClassVar[str] = "cli.build-failed"
+
+
+class CheckFailed(RustCareError):
+    """`plugin check` found errors."""
+
+    code: ClassVar[str] = "cli.check-failed"

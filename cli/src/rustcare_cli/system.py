@@ -1,0 +1,264 @@
+"""The kernel itself: start it, look at it, stop it, and read what it stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ._options import DEFAULT_DATA, Data, Json, Yes
+
+if TYPE_CHECKING:
+    from rustcare_kernel import Kernel
+
+__all__ = ["BUILT_INS", "export", "status", "stop", "up"]
+
+#: What a new data folder gets, in this order: who listens last must find its consumers there.
+BUILT_INS = ("installed:fhir", "installed:hl7_to_fhir", "installed:hl7")
+FHIR_STORE = "rustcare.fhir"
+
+
+def up(
+    data: Data = DEFAULT_DATA,
+    store: Annotated[
+        str,
+        typer.Option(
+            "--store",
+            envvar="RUSTCARE_STORE",
+            metavar="STORE",
+            help="Where plugins keep data: sqlite, or postgresql://…",
+            show_default=True,
+        ),
+    ] = "sqlite",
+    bare: Annotated[bool, typer.Option("--bare", help="Install nothing on the first start.")] = False,
+    log_level: Annotated[
+        str, typer.Option("--log-level", help="debug, info, warning, error or silent.", metavar="LEVEL")
+    ] = "warning",
+    yes: Yes = False,
+    json: Json = False,
+) -> None:
+    """Run a kernel here until Ctrl-C. A new data folder gets the built-in plugins, with your consent."""
+    import asyncio
+
+    _check_level(log_level)
+    asyncio.run(_up(data, store, bare, log_level, yes, json))
+
+
+def _check_level(level: str) -> None:
+    levels = ("debug", "info", "warning", "error", "silent")
+    if level not in levels:
+        raise typer.BadParameter(f"expected one of {', '.join(levels)}, got {level!r}", param_hint="--log-level")
+
+
+async def _up(data: Path, store: str, bare: bool, log_level: str, yes: bool, json: bool) -> None:
+    import asyncio
+    import os
+    import signal
+
+    from rustcare_kernel import Kernel
+    from rustcare_kernel.control import ControlServer
+
+    from ._render import note, print_json
+
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    folder = os.path.abspath(data)
+    async with Kernel(data, store=store, log_level=log_level) as kernel:
+        server = ControlServer(kernel, stop=stopped.set, store=store.partition(":")[0])
+        async with server:
+            if not kernel.plugins() and not bare:
+                await _install_built_ins(kernel, yes, json)
+            if json:
+                print_json({"data_dir": folder, "socket": str(server.path), **_rows(kernel)})
+            else:
+                _show_running(kernel)
+                note(f"Data folder {folder}. Stop with Ctrl-C or: rustcare system stop --data {data}")
+            await stopped.wait()
+            if not json:
+                note("Stopping: what is being handled is finished first.")
+
+
+async def _install_built_ins(kernel: Kernel, yes: bool, json: bool) -> None:
+    """Ask once for all of them: the operator sees every capability before anything is installed."""
+    from rustcare_kernel.control import inspection_of
+
+    from ._consent import ask
+    from ._render import busy
+
+    inspections = [inspection_of(await kernel.inspect(source)) for source in BUILT_INS]
+    ask("Install these built-in plugins with these capabilities?", inspections, yes=yes, as_json=json)
+    for source, inspection in zip(BUILT_INS, inspections, strict=True):
+        what = "Building and starting" if inspection["unbuilt"] else "Starting"
+        with busy(f"{what} {inspection['id']}" + (" (once, some seconds)" if inspection["unbuilt"] else "")):
+            await kernel.install(source, consent=[item["use"] for item in inspection["capabilities"]])
+
+
+def _rows(kernel: Kernel) -> dict[str, Any]:
+    import msgspec
+
+    return {"plugins": [msgspec.to_builtins(status) for status in kernel.plugins()]}
+
+
+def _show_running(kernel: Kernel) -> None:
+    from ._render import table
+
+    rows = [(item.id, item.version, item.runtime, item.state, item.summary or item.reason) for item in kernel.plugins()]
+    table(("id", "version", "runtime", "state", ""), rows, empty="No plugins are installed.")
+
+
+def status(data: Data = DEFAULT_DATA, json: Json = False) -> None:
+    """The kernel that runs on a data folder, and its plugins."""
+    from ._client import connect
+    from ._render import fields, print_json, size, span, table
+
+    with connect(data) as control:
+        found = control.call("system.status")
+        plugins = control.call("plugin.list")
+        rows = control.call("accounting.read")
+    if json:
+        print_json({**found, "details": plugins, "accounting": rows})
+        return
+    fields(
+        [
+            ("kernel", f"{found['version']}, process {found['pid']}, up {span(found['uptime_s'])}"),
+            ("data", f"{found['data_dir']} ({found['store']})"),
+            ("memory", size(found["rss_bytes"])),
+            ("services", ", ".join(found["services"]) or "none"),
+            ("capability uses", found["capability_uses"]),
+        ]
+    )
+    calls: dict[str, list[float]] = {}
+    for row in rows:
+        if not row["capability"]:
+            count = calls.setdefault(row["plugin"], [0, 0, 0.0])
+            count[0] += row["calls"]
+            count[1] += row["errors"]
+            count[2] += row["wall_s"]
+    table(
+        ("id", "version", "runtime", "state", "calls", "errors", "time", "reason"),
+        [
+            (
+                item["id"],
+                item["version"],
+                item["runtime"],
+                item["state"],
+                int(calls.get(item["id"], [0, 0, 0.0])[0]),
+                int(calls.get(item["id"], [0, 0, 0.0])[1]),
+                f"{calls.get(item['id'], [0, 0, 0.0])[2]:.2f} s",
+                item["reason"],
+            )
+            for item in plugins
+        ],
+        empty="No plugins are installed.",
+    )
+
+
+def stop(data: Data = DEFAULT_DATA, json: Json = False) -> None:
+    """Drain and stop the kernel that runs on a data folder; returns when it has ended."""
+    from ._client import connect
+    from ._render import busy, print_json, say
+
+    with connect(data) as control:
+        control.call("system.stop")
+        with busy("Waiting for the kernel to finish what it has"):
+            control.wait_closed()
+        _wait_unlocked(data)
+    if json:
+        print_json({"stopped": True})
+    else:
+        say("The kernel has stopped.")
+
+
+def _wait_unlocked(data: Path) -> None:
+    """Return when the data folder is free: the socket closes before the plugins have stopped."""
+    import fcntl
+
+    from rustcare_kernel.data_lock import DataFolderLock
+
+    with open(DataFolderLock(data).path, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # waits; the kernel holds it until the very end
+
+
+def export(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A kernel's data folder, in use or not.", show_default=False)
+    ],
+    types: Annotated[
+        list[str] | None, typer.Option("--type", help="Only resources of this type; may be given more than once.")
+    ] = None,
+    store: Annotated[
+        str, typer.Option("--store", envvar="RUSTCARE_STORE", metavar="STORE", help="As in `rustcare up`.")
+    ] = "sqlite",
+    json: Json = False,
+) -> None:
+    """Print the stored FHIR resources, one JSON object a line (NDJSON); with --json as one array."""
+    import asyncio
+    import sys
+
+    from rustcare_kernel.control import ControlUnavailable
+
+    from ._client import connect
+    from ._errors import CommandFailed
+
+    if not (folder / "kernel.sqlite3").is_file():
+        raise CommandFailed(
+            "Expected a kernel's data folder", address=str(folder), hint="rustcare demo --keep DIR makes one"
+        )
+    writer = _Ndjson(sys.stdout, json)
+    try:
+        with connect(folder) as control:
+            after = ""
+            while True:
+                page = control.call(
+                    "bus.request", service="fhir.export", data={"types": types or [], "limit": 500, "after": after}
+                )
+                writer.write(page["resources"])
+                after = page["next"]
+                if not after:
+                    break
+    except ControlUnavailable:
+        asyncio.run(_export_offline(folder, store, types or [], writer))
+    writer.close()
+
+
+class _Ndjson:
+    """Resources as they come: a line for each, or the items of one array."""
+
+    def __init__(self, stream: Any, array: bool) -> None:
+        self._stream = stream
+        self._array = array
+        self._first = True
+
+    def write(self, resources: list[dict[str, Any]]) -> None:
+        import json
+
+        for resource in resources:
+            text = json.dumps(resource, ensure_ascii=False, separators=(",", ":"))
+            if self._array:
+                self._stream.write(f"{'[' if self._first else ','}{text}")
+            else:
+                self._stream.write(text + "\n")
+            self._first = False
+
+    def close(self) -> None:
+        if self._array:
+            self._stream.write("[]\n" if self._first else "]\n")
+        self._stream.flush()
+
+
+async def _export_offline(folder: Path, store: str, types: list[str], writer: _Ndjson) -> None:
+    """Run only the store's plugin: the others would listen, or go on with what they had."""
+    from rustcare_kernel import Kernel
+    from rustcare_sdk.contracts.fhir import EXPORT, ExportReply, ExportRequest
+
+    async with Kernel(folder, store=store, log_level="error", only=(FHIR_STORE,)) as kernel:
+        after = ""
+        while True:
+            page = await kernel.request(EXPORT, ExportRequest(types, 500, after), type=ExportReply)
+            writer.write(page.resources)
+            after = page.next
+            if not after:
+                return
