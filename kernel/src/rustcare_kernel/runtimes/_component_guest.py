@@ -363,4 +363,8 @@ def _cause(text: str) -> str:
         _, found, cause = line.partition("wasm trap: ")
         if found:
             return cause.strip()
+    if "utf-8" in text:
+        return "it gave text that is not UTF-8"
+    if "out of bounds" in text:
+        return "it gave a place outside its memory"
     return "it failed"

@@ -211,10 +211,10 @@ class ListOf(Type):
     """A list (not of bytes). What comes in is bounded: its elements are converted one by one, in the host."""
 
     def __init__(self, element: Type, limit: int = 1024) -> None:
-        self._element, self._limit = element, limit
+        self.element, self._limit = element, limit
 
     def lift(self, val: Val) -> list[Any]:
-        at, lift = val.of.vector, self._element.lift
+        at, lift = val.of.vector, self.element.lift
         if at.size > self._limit:
             raise ValueError(f"expected a list of at most {self._limit} elements, got {at.size}")
         return [lift(Val.from_address(at.data + SIZE * index)) for index in range(at.size)]
@@ -223,7 +223,7 @@ class ListOf(Type):
         _new_list(byref(val, _DATA_AT), len(value))
         start = val.of.vector.data
         for index, item in enumerate(value):
-            self._element.lower(Val.from_address(start + SIZE * index), item)
+            self.element.lower(Val.from_address(start + SIZE * index), item)
         val.kind = _KIND_LIST
 
 
@@ -274,14 +274,14 @@ class OptionOf(Type):
     """An option: the value or None."""
 
     def __init__(self, some: Type) -> None:
-        self._some = some
+        self.some = some
 
     def lift(self, val: Val) -> Any:
         pointer = val.of.pointer
-        return self._some.lift(Val.from_address(pointer)) if pointer else None
+        return self.some.lift(Val.from_address(pointer)) if pointer else None
 
     def lower(self, val: Val, value: Any) -> None:
-        val.of.pointer = None if value is None else _boxed(self._some, value)
+        val.of.pointer = None if value is None else _boxed(self.some, value)
         val.kind = _KIND_OPTION
 
 
@@ -289,15 +289,15 @@ class ResultOf(Type):
     """A result, as `(is_ok, payload)`."""
 
     def __init__(self, ok: Type, err: Type) -> None:
-        self._ok, self._err = ok, err
+        self.ok, self.err = ok, err
 
     def lift(self, val: Val) -> tuple[bool, Any]:
         result = val.of.result
-        kind = self._ok if result.is_ok else self._err
+        kind = self.ok if result.is_ok else self.err
         return bool(result.is_ok), kind.lift(Val.from_address(result.val)) if result.val else None
 
     def lower(self, val: Val, value: tuple[bool, Any]) -> None:
-        kind = self._ok if value[0] else self._err
+        kind = self.ok if value[0] else self.err
         val.of.result.val = None if kind is UNIT else _boxed(kind, value[1])
         val.of.result.is_ok = value[0]
         val.kind = _KIND_RESULT

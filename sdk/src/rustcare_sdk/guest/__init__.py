@@ -13,5 +13,6 @@ from . import _guards
 _guards.install()
 
 from ._exports import guest_of  # noqa: E402
+from ._guards import seal  # noqa: E402
 
-__all__ = ["guest_of"]
+__all__ = ["guest_of", "seal"]
