@@ -25,7 +25,8 @@ _LOCAL = re.compile(r"[^A-Za-z0-9._~:-]+")
 
 
 def _get(parts: list[str], number: int, env: Environment) -> str:
-    return env.unescape(parts[number - 1]).strip() if number <= len(parts) else ""
+    text = parts[number - 1] if number <= len(parts) else ""
+    return env.unescape(text).strip() if text else ""
 
 
 def _local(name: str) -> str | None:

@@ -16,7 +16,7 @@ Resource = dict[str, Any]
 class Environment:
     """One message's scope. `separators[level]` splits a value of that level: 0 field, 1 component, 2 subcomponent."""
 
-    __slots__ = ("_marks", "facility", "repetition", "resources", "scope", "separators", "unescape", "zone")
+    __slots__ = ("_marks", "facility", "referred", "repetition", "resources", "scope", "separators", "unescape", "zone")
 
     def __init__(self, document: Document, zone: str) -> None:
         marks = document.delimiters
@@ -32,6 +32,8 @@ class Environment:
         # MSH-7 is part of it because many senders restart their control ids; a message that is sent again keeps it.
         self.scope = "\x1e".join((header.field(3), header.field(4), header.field(7), header.field(10)))
         self.resources: dict[tuple[str, str], Resource] = {}
+        #: (datatype, its parts) → the reference that was made of them.
+        self.referred: dict[tuple[str, ...], str] = {}
 
     def identify(self, kind: str, *parts: str) -> str:
         """The id of a resource: the same parts give the same id, in every message and on every machine."""

@@ -51,8 +51,8 @@ class HL7ToFHIR(Plugin):
         self._timezone = str(self.ctx.config.get("timezone", "Z"))
 
     # `parallel=1`: of two messages about one patient the later must be stored later.
-    @subscribe("hl7.adt.*", group=GROUP, parallel=1)
-    @subscribe("hl7.oru.r01", group=GROUP, parallel=1)
+    @subscribe("hl7.adt.*", group=GROUP, parallel=16)
+    @subscribe("hl7.oru.r01", group=GROUP, parallel=16)
     async def received(self, message: Message[Hl7Message]) -> None:
         """Transform one message and store what it says.
 

@@ -29,7 +29,10 @@ from .primitives import PRIMITIVES, WHOLE
 
 __all__ = ["CONCEPTS", "EVENTS", "SEGMENTS", "VALUES", "fill", "type_of"]
 
-Run = Callable[[list[str], int, Environment, Resource], None]
+Step = Callable[[list[str], int, Environment, Resource], None]
+#: (the lowest index it reads, whether that must hold something, what it does): most fields of a message are empty, and
+#: a rule that has nothing to read is not even called.
+Run = tuple[int, bool, Step]
 Test = Callable[[list[str], int, Environment], bool]
 Assign = Callable[[Resource, Any], None]
 
@@ -200,7 +203,7 @@ def _constants(rule: dict[str, Any], first: int) -> Run:
             for assign, value in put:
                 assign(out, _clone(value))
 
-    return run
+    return (0, False, run) if rule["v2"] == 0 else (_part(rule["v2"], first)[0], True, run)
 
 
 def _rule(rule: dict[str, Any], first: int) -> Run:
@@ -256,15 +259,27 @@ def _rule(rule: dict[str, Any], first: int) -> Run:
                 if value is not None:
                     finish(value, out)
 
-        return run_several
+        return (min(picks), False, run_several) if picks else (0, False, run_several)
 
     index, part = _part(source, first)
+    if primitive is not None and part < 0 and first == 1 and not (test or is_set or translate or also or whole):
+        read = primitive
+
+        def run_plain(parts: list[str], level: int, env: Environment, out: Resource) -> None:
+            text = parts[index]
+            if text != '""':
+                separator = env.separators[level]
+                if separator and separator in text:
+                    text = text.split(separator, 1)[0]
+                value = read(text, env)
+                if value is not None:
+                    assign(out, value)
+
+        return index, True, run_plain
 
     def run(parts: list[str], level: int, env: Environment, out: Resource) -> None:
-        if index >= len(parts):
-            return
         text = parts[index]
-        if not text or (test is not None and not test(parts, level, env)) or (is_set is not None and is_set(out)):
+        if (test is not None and not test(parts, level, env)) or (is_set is not None and is_set(out)):
             return
         repeats = level == 0 and not whole and env.repetition in text
         values = text.split(env.repetition) if repeats else [text]
@@ -283,20 +298,22 @@ def _rule(rule: dict[str, Any], first: int) -> Run:
             if value is not None and finish(value, out) and not appends:
                 return
 
-    return run
+    return index, True, run
 
 
 def fill(rules: list[Run], parts: list[str], level: int, env: Environment, out: Resource) -> Resource:
     """Run every rule of a table."""
-    for rule in rules:
-        rule(parts, level, env, out)
+    size = len(parts)
+    for index, must, run in rules:
+        if index < size and (not must or parts[index]):
+            run(parts, level, env, out)
     return out
 
 
 # datatypes
 
 
-def _datatype(table: dict[str, Any]) -> Builder:
+def _datatype(name: str, table: dict[str, Any]) -> Builder:
     if "base" in table:
         base = _DATATYPES[table["base"]]
         table = {**base, "rules": [*base["rules"], *table["rules"]]}
@@ -306,15 +323,30 @@ def _datatype(table: dict[str, Any]) -> Builder:
     fallback = table.get("identity", "message")
 
     def build(parts: list[str], level: int, env: Environment) -> Any:
-        if require and not any(at < len(parts) and parts[at] and parts[at] != '""' for at in require):
-            return None
+        size = len(parts)
+        for at in require:
+            if at < size and parts[at] and parts[at] != '""':
+                break
+        else:
+            if require:
+                return None
         out: Resource = {}
-        for rule in rules:
-            rule(parts, level, env, out)
-        if not out:
+        for index, must, run in rules:
+            if index < size and (not must or parts[index]):
+                run(parts, level, env, out)
+        return out or None
+
+    if kind is None:
+        return build
+
+    def refer(parts: list[str], level: int, env: Environment) -> Any:
+        # A laboratory names itself in every OBX: the same words in the same message are the same resource.
+        memo = (name, *parts)
+        if memo in env.referred:
+            return {"reference": env.referred[memo]}
+        out = build(parts, level, env)
+        if out is None:
             return None
-        if kind is None:
-            return out
         key = env.key_of(out.get("identifier", ()))
         if key is not None:
             id = env.identify(kind, *key)
@@ -323,9 +355,10 @@ def _datatype(table: dict[str, Any]) -> Builder:
         else:
             id = env.local(kind, *parts)
         env.add(kind, id, out)
-        return {"reference": f"{kind}/{id}"}
+        reference = env.referred[memo] = f"{kind}/{id}"
+        return {"reference": reference}
 
-    return build
+    return refer
 
 
 _DATATYPES: dict[str, Any] = {}
@@ -337,7 +370,7 @@ def type_of(name: str) -> Builder:
     if name in BUILDERS:
         return BUILDERS[name]
     if name not in _compiled:
-        _compiled[name] = _datatype(_DATATYPES[name])
+        _compiled[name] = _datatype(name, _DATATYPES[name])
     return _compiled[name]
 
 
