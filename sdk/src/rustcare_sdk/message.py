@@ -92,7 +92,7 @@ try:
         uid: str = ""
 
 except ImportError:  # the sandbox's Python
-    from dataclasses import dataclass
+    from dataclasses import dataclass, field
 
     _set = object.__setattr__
 
@@ -114,7 +114,7 @@ except ImportError:  # the sandbox's Python
         call: Call = Call()  # frozen, so sharing it is safe
         deadline: float | None = None
         time: float = 0.0
-        headers: Mapping[str, str] = NO_HEADERS
+        headers: Mapping[str, str] = field(default_factory=lambda: NO_HEADERS)
         uid: str = ""
 
 
