@@ -100,7 +100,19 @@ async def test_the_configured_offset_is_used() -> None:
         assert encounter["period"] == {"start": "2026-01-02T03:04:00+02:00"}
 
 
-def test_order_is_kept() -> None:
-    """Of two messages about one patient the later must be stored later: one at a time."""
-    assert {handler.parallel for handler in handlers_of(HL7ToFHIR)} == {1}
-    assert {handler.group for handler in handlers_of(HL7ToFHIR) if handler.kind == "subscribe"} == {"hl7-to-fhir"}
+def test_one_group_takes_everything() -> None:
+    """Versions that run side by side during an upgrade share one group, so that each message reaches one of them."""
+    subscribed = [handler for handler in handlers_of(HL7ToFHIR) if handler.kind == "subscribe"]
+    assert {handler.group for handler in subscribed} == {"hl7-to-fhir"}
+    assert {handler.subject for handler in subscribed} == {"hl7.adt.*", "hl7.oru.r01"}
+
+
+async def test_no_message_depends_on_another() -> None:
+    """Handlers may run side by side and in any instance: the same message gives the same resources, whatever was before."""
+    async with harness(HL7ToFHIR) as h:
+        h.answer(STORE, StoreReply(2, [], False))
+        await h.send("hl7.adt.a01", received())
+        await h.send("hl7.adt.a08", received(ADT.replace("A01", "A08").replace("Moe", "Roe"), event="A08"))
+        await h.send("hl7.adt.a01", received())
+        first, _, again = stored(h)
+        assert first.resources == again.resources

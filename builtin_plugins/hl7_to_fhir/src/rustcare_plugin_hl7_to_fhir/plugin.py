@@ -38,7 +38,11 @@ class Transformed:
 
 
 class HL7ToFHIR(Plugin):
-    """The transformer. Its state is a count of messages by type, which each version hands to the next."""
+    """The transformer. Nothing it makes depends on a message before.
+
+    Its only state is a count of messages by type, which each version hands to the next. Sandboxed, each instance of the
+    pool has its own, and the first one's is handed over: an indication, not an account (the kernel keeps those).
+    """
 
     state_version = 1
 
@@ -50,7 +54,8 @@ class HL7ToFHIR(Plugin):
         """Take the configured offset."""
         self._timezone = str(self.ctx.config.get("timezone", "Z"))
 
-    # `parallel=1`: of two messages about one patient the later must be stored later.
+    # Of two messages about one patient the later must be stored later. The receiver's partition key, made of the patient,
+    # keeps that order; messages about others go side by side, so that their commits in the store are shared.
     @subscribe("hl7.adt.*", group=GROUP, parallel=16)
     @subscribe("hl7.oru.r01", group=GROUP, parallel=16)
     async def received(self, message: Message[Hl7Message]) -> None:
