@@ -1,22 +1,73 @@
-"""The commands, by name. Importing this is all that `rustcare --help` needs, so it imports little."""
+"""The commands, by name. Importing this is all that `rustcare --help` needs, so it imports little.
+
+The commands of a group are made when the group is used: making all of them takes longer than showing the help.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from . import operate, system
+from . import system
 from ._options import wants_json
-from .author import commands as author
 
 __all__ = ["app", "command_names"]
 
 
+def _plugin_commands() -> Mapping[str, Callable[..., Any]]:
+    from . import operate
+    from .author import commands as author
+
+    return {
+        "list": operate.list_plugins,
+        "info": operate.info,
+        "install": operate.install,
+        "upgrade": operate.upgrade,
+        "rollback": operate.rollback,
+        "enable": operate.enable,
+        "disable": operate.disable,
+        "restart": operate.restart,
+        "remove": operate.remove,
+        "configure": operate.configure,
+        "caps": operate.caps,
+        "grant": operate.grant,
+        "revoke": operate.revoke,
+        "logs": operate.logs,
+        "new": author.new,
+        "dev": author.dev,
+        "test": author.run_tests,
+        "check": author.check,
+        "build": author.build,
+    }
+
+
+_GROUPS: dict[str, tuple[str, Callable[[], Mapping[str, Callable[..., Any]]]]] = {
+    "plugin": ("Install and operate plugins, or write one.", _plugin_commands),
+    "system": ("The kernel that runs.", lambda: {"status": system.status, "stop": system.stop}),
+    "fhir": ("What the FHIR store holds.", lambda: {"export": system.export}),
+}
+
+
 class Commands(TyperGroup):
-    """A group that shows a `RustCareError` as what it is: text or JSON, and exit code 1."""
+    """A group that makes its commands late, and shows a `RustCareError` as what it is: text or JSON, exit code 1."""
+
+    def _make(self) -> None:
+        if not self.commands and self.name in _GROUPS:
+            made = _typer()
+            for name, function in _GROUPS[self.name][1]().items():
+                made.command(name)(function)
+            self.commands = typer.main.get_group(made).commands
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        self._make()
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        self._make()
+        return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -32,20 +83,18 @@ class Commands(TyperGroup):
             ctx.exit(1)
 
 
-def _group(help_: str, **options: Any) -> typer.Typer:
+def _typer(help_: str = "", **options: Any) -> typer.Typer:
     # No rich in help texts: it would triple the time they take.
-    return typer.Typer(help=help_, no_args_is_help=True, add_completion=False, rich_markup_mode=None, **options)
+    return typer.Typer(
+        cls=Commands, help=help_, no_args_is_help=True, add_completion=False, rich_markup_mode=None, **options
+    )
 
 
-app = _group(
+app = _typer(
     "RustCare Engine: a plugin microkernel for healthcare software.",
-    cls=Commands,
     pretty_exceptions_enable=False,  # they show variables, which may hold patient data
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-plugin = _group("Plugins: install and operate them, or write one.")
-system_group = _group("The kernel that runs.")
-fhir = _group("What the FHIR store holds.")
 
 
 def _version(value: bool) -> None:
@@ -69,54 +118,28 @@ def _main(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
 )
 def demo(context: typer.Context) -> None:
-    """The main job from end to end: an HL7 feed, a hot swap, a hostile plugin."""
+    """See the main job from end to end."""
     from rustcare_cli.demo.command import demo as run
 
     inner = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-    inner.command(name="demo")(run)
+    inner.command(name="demo", help=run.__doc__)(run)
     context.meta["rustcare.json"] = "--json" in context.args
     code = inner(context.args, prog_name="rustcare demo", standalone_mode=False)
     raise typer.Exit(code if isinstance(code, int) else 0)
 
 
 app.command()(system.up)
-app.add_typer(plugin, name="plugin")
-app.add_typer(system_group, name="system")
-app.add_typer(fhir, name="fhir")
-
-system_group.command("status")(system.status)
-system_group.command("stop")(system.stop)
-fhir.command("export")(system.export)
-
-for _name, _command in (
-    ("list", operate.list_plugins),
-    ("info", operate.info),
-    ("install", operate.install),
-    ("upgrade", operate.upgrade),
-    ("rollback", operate.rollback),
-    ("enable", operate.enable),
-    ("disable", operate.disable),
-    ("restart", operate.restart),
-    ("remove", operate.remove),
-    ("configure", operate.configure),
-    ("caps", operate.caps),
-    ("grant", operate.grant),
-    ("revoke", operate.revoke),
-    ("logs", operate.logs),
-    ("new", author.new),
-    ("dev", author.dev),
-    ("test", author.run_tests),
-    ("check", author.check),
-    ("build", author.build),
-):
-    plugin.command(_name)(_command)
+for _name, (_help, _) in _GROUPS.items():
+    app.add_typer(_typer(_help), name=_name)
 
 
 def command_names() -> list[str]:
     """Every command as it is typed, without the program's name: `plugin install`, `up`, …"""
 
     def walk(group: Any, prefix: str) -> Iterator[str]:
-        for name, command in group.commands.items():
+        context = typer.Context(group)
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
             if isinstance(command, TyperGroup):
                 yield from walk(command, f"{prefix}{name} ")
             else:

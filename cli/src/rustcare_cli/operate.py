@@ -106,7 +106,7 @@ def install(
     data: Data = DEFAULT_DATA,
     json: Json = False,
 ) -> None:
-    """Install a plugin: shows what it asks for, and wants your consent."""
+    """Install a plugin, with your consent to what it asks for."""
     _put("plugin.install", "Install it with these capabilities?", source, runtime, config, yes, data, json, enable)
 
 
@@ -118,7 +118,7 @@ def upgrade(
     data: Data = DEFAULT_DATA,
     json: Json = False,
 ) -> None:
-    """Replace a plugin by another version while it runs; asks only for what is new."""
+    """Replace a plugin while it runs. Asks only for what is new."""
     _put("plugin.upgrade", "Upgrade to this version?", source, runtime, config, yes, data, json, None)
 
 
@@ -283,7 +283,7 @@ def caps(
     data: Data = DEFAULT_DATA,
     json: Json = False,
 ) -> None:
-    """What a plugin may do and did, or what a new version asks for beyond an old one."""
+    """What a plugin may do, and did. With --diff: what a version asks for beyond another."""
     from ._client import call
     from ._render import print_json, say
 

@@ -42,7 +42,7 @@ def up(
     import asyncio
 
     _check_level(log_level)
-    asyncio.run(_up(data, store, bare, log_level, yes, json))
+    asyncio.run(_up(data.absolute(), store, bare, log_level, yes, json))
 
 
 def _check_level(level: str) -> None:
@@ -53,7 +53,6 @@ def _check_level(level: str) -> None:
 
 async def _up(data: Path, store: str, bare: bool, log_level: str, yes: bool, json: bool) -> None:
     import asyncio
-    import os
     import signal
 
     from rustcare_kernel import Kernel
@@ -65,17 +64,16 @@ async def _up(data: Path, store: str, bare: bool, log_level: str, yes: bool, jso
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    folder = os.path.abspath(data)
     async with Kernel(data, store=store, log_level=log_level) as kernel:
         server = ControlServer(kernel, stop=stopped.set, store=store.partition(":")[0])
         async with server:
             if not kernel.plugins() and not bare:
                 await _install_built_ins(kernel, yes, json)
             if json:
-                print_json({"data_dir": folder, "socket": str(server.path), **_rows(kernel)})
+                print_json({"data_dir": str(data), "socket": str(server.path), **_rows(kernel)})
             else:
                 _show_running(kernel)
-                note(f"Data folder {folder}. Stop with Ctrl-C or: rustcare system stop --data {data}")
+                note(f"Stop with Ctrl-C, or from elsewhere: rustcare system stop --data {data}")
             await stopped.wait()
             if not json:
                 note("Stopping: what is being handled is finished first.")

@@ -10,18 +10,35 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rustcare_kernel.package import Package
-from rustcare_sdk.capability import Capability, covers, parse
-from rustcare_sdk.errors import InvalidCapability, RustCareError
+from rustcare_sdk.errors import RustCareError
 
 from rustcare_cli._render import say, table
 
 from .project import Project
-from .uses import Use, foreign_imports, uses_of
 
 __all__ = ["Finding", "check_project", "show_findings"]
 
-#: Capabilities whose use shows in code only as data (a wildcard scope), or that the kernel uses for the plugin.
-_UNSEEN = {"plugin", "http", "fs"}
+_PROGRAMS = frozenset({"subprocess", "multiprocessing", "ctypes", "cffi", "pty"})
+_NETWORK = frozenset(
+    (
+        "aiohttp",
+        "asyncpg",
+        "ftplib",
+        "grpc",
+        "http.client",
+        "http.server",
+        "httpx",
+        "redis",
+        "requests",
+        "smtplib",
+        "socket",
+        "socketserver",
+        "urllib.request",
+        "urllib3",
+    )
+)
+_FILES = frozenset({"shutil", "tempfile", "fileinput"})
+_INTERESTING = _NETWORK  # names of two parts: `from urllib import request`
 
 
 @dataclass(frozen=True)
@@ -55,7 +72,7 @@ def check_project(folder: Path) -> list[Finding]:
             line = getattr(error, "lineno", None) or 1
             text = getattr(error, "msg", None) or str(error)
             findings.append(
-                Finding("error", f"{project.show(path)}:{line}", f"Expected Python: {text}", code="cli.syntax")
+                Finding("error", f"{project.show(path)}:{line}", f"Expected Python: {text}", code="portable.syntax")
             )
     try:
         package = project.read()
@@ -65,12 +82,10 @@ def check_project(folder: Path) -> list[Finding]:
         return findings
     if package.manifest.runtime.python is not None:
         findings += _check_entry(project, package, trees)
-        findings += _check_uses(project, package, trees)
+        findings += _check_sources(project, package)
         findings += _check_imports(project, package, trees)
     findings += _check_config(project, package)
     findings += _check_pyproject(project, package)
-    if package.manifest.runtime.component is not None and package.manifest.runtime.python is not None and trees:
-        findings += _check_portable(project, package)
     return sorted(findings, key=lambda item: (item.level != "error", item.where))
 
 
@@ -104,85 +119,68 @@ def _check_entry(project: Project, package: Package, trees: dict[Path, ast.Modul
             "error",
             _manifest(project, "runtime.python.entry"),
             f"Expected the class {name} in {module}, there are: {classes}",
-            code="cli.entry-missing",
+            code="manifest.entry-missing",
         )
 
 
-def _check_uses(project: Project, package: Package, trees: dict[Path, ast.Module]) -> Iterator[Finding]:
-    """What the code uses is asked for; what is asked for is used; what is provided is served."""
-    asked = [request.capability for request in package.manifest.capabilities]
-    used: list[Use] = []
-    for path, tree in trees.items():
-        used += uses_of(tree, project.show(path))
-    for use in used:
-        if use.trusted_only and package.manifest.runtime.component is not None:
-            yield Finding(
-                "error",
-                use.where,
-                f"ctx.{use.trusted_only} exists for trusted plugins only, this one is also a component",
-                hint="use ctx.kv, or leave the component out",
-                code="package.not-portable",
-            )
-        if use.kind and not any(_allows(item, use) for item in asked):
-            wanted = f"{use.kind}:{use.action}" + (f"@{use.scope}" if use.scope else "")
-            yield Finding(
-                "error",
-                use.where,
-                f"The code uses {wanted}, the manifest does not ask for it",
-                hint=f'[[capability]] use = "{wanted if use.scope or use.kind in ("clock", "random") else wanted + "@…"}"',
-                code="cli.capability-missing",
-            )
-    for number, item in enumerate(asked):
-        if item.kind not in _UNSEEN and not any(_allows(item, use) for use in used):
-            yield Finding(
-                "warning",
-                _manifest(project, f"capability[{number}].use"),
-                f"The manifest asks for {item}, the code does not seem to use it",
-                hint="ask for less: operators read this list",
-                code="cli.capability-unused",
-            )
-    served = {use.scope for use in used if (use.kind, use.action) == ("bus", "serve")}
-    for service in sorted(set(package.manifest.provides) - served):
-        if "" not in served:  # a service whose name is computed may be any
-            yield Finding(
-                "error",
-                _manifest(project, "provides"),
-                f"The manifest provides {service}, no handler serves it",
-                hint=f'@serve("{service}")',
-                code="cli.service-missing",
-            )
+def _check_sources(project: Project, package: Package) -> Iterator[Finding]:
+    """What the code uses is asked for; what is to run in the sandbox stays in the portable subset."""
+    from rustcare_sdk.portable import check_capabilities, check_portable
 
-
-def _allows(item: Capability, use: Use) -> bool:
-    """Whether a capability covers a use; of a use whose scope is computed only kind and action are known."""
-    if (item.kind, item.action) != (use.kind, use.action):
-        return False
-    if not use.scope:
-        return True
-    bare = Capability(item.kind, item.action, item.scope)
-    try:
-        return covers(bare, parse(f"{use.kind}:{use.action}@{use.scope}"))
-    except InvalidCapability:
-        return covers(bare, Capability(use.kind, use.action, use.scope))
+    files = {name: data for name, data in package.files().items() if name.endswith(".py")}
+    found = check_capabilities(files, package.manifest)
+    if package.manifest.runtime.component is not None:
+        found += check_portable(files, project.package.name)
+    for item in found:
+        where = project.show(project.package / item.path) + (f":{item.line}" if item.line else "")
+        yield Finding(item.level, where, item.message, item.hint, item.code)
 
 
 def _check_imports(project: Project, package: Package, trees: dict[Path, ast.Module]) -> Iterator[Finding]:
     """Imports that reach around the context: the kernel, other plugins, sockets, processes."""
     kinds = {request.capability.kind for request in package.manifest.capabilities}
-    own = project.package.name
     for path, tree in trees.items():
-        for name, line, kind, why in foreign_imports(tree, own):
-            where = f"{project.show(path)}:{line}"
-            if kind is None:
-                yield Finding("error", where, f"The code imports {name}: {why}", code="cli.import-forbidden")
-            elif not kinds & set(kind):
-                yield Finding(
-                    "error",
-                    where,
-                    f"The code imports {name}, which {why}; the manifest asks for no capability of kind {' or '.join(kind)}",
-                    hint="ask for it with a reason, so that operators see it; or go through the context",
-                    code="cli.import-undeclared",
-                )
+        for node in ast.walk(tree):
+            for name in _imported(node):
+                where = f"{project.show(path)}:{getattr(node, 'lineno', 1)}"
+                if (why := _forbidden(name, project.package.name)) is not None:
+                    yield Finding("error", where, f"It imports {name}: {why}", code="import.forbidden")
+                elif (wanted := _explained_by(name)) and not kinds & set(wanted):
+                    yield Finding(
+                        "error",
+                        where,
+                        f"It imports {name}, but asks for no capability of kind {' or '.join(wanted)}",
+                        hint="ask for one with a reason, so that operators see it; or go through ctx",
+                        code="import.undeclared",
+                    )
+
+
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [item.name for item in node.names]
+    if isinstance(node, ast.ImportFrom) and not node.level and node.module:
+        return sorted({node.module, *(f"{node.module}.{item.name}" for item in node.names)} & _INTERESTING) or [
+            node.module
+        ]
+    return []
+
+
+def _forbidden(name: str, own: str) -> str | None:
+    top = name.partition(".")[0]
+    if top in _PROGRAMS:
+        return "no capability allows to start programs or to reach past Python"
+    if top in ("rustcare_kernel", "rustcare_cli", "rustcare_registry"):
+        return "plugins are written against rustcare_sdk only"
+    if top.startswith("rustcare_plugin_") and top != own:
+        return "plugins do not import each other, they talk on the bus"
+    return None
+
+
+def _explained_by(name: str) -> tuple[str, ...]:
+    """The kinds of capability that would explain an import."""
+    if name in _NETWORK or name.partition(".")[0] in _NETWORK:
+        return ("net", "http")
+    return ("fs",) if name.partition(".")[0] in _FILES else ()
 
 
 def _check_config(project: Project, package: Package) -> Iterator[Finding]:
@@ -207,7 +205,10 @@ def _check_pyproject(project: Project, package: Package) -> Iterator[Finding]:
     path = project.root / "pyproject.toml"
     if not path.is_file():
         yield Finding(
-            "warning", project.show(path), "There is no pyproject.toml, so no wheel can be built", code="cli.no-project"
+            "warning",
+            project.show(path),
+            "There is no pyproject.toml, so no wheel can be built",
+            code="project.missing",
         )
         return
     data: dict[str, Any] = tomllib.loads(path.read_text())
@@ -219,7 +220,7 @@ def _check_pyproject(project: Project, package: Package) -> Iterator[Finding]:
             f"{project.show(path)}:project.version",
             f"Expected the manifest's version {package.version}, got {version}",
             hint="change both together",
-            code="cli.versions-differ",
+            code="project.version-differs",
         )
     points = about.get("entry-points", {}).get("rustcare.plugins", {})
     if project.package.name not in points.values():
@@ -228,16 +229,8 @@ def _check_pyproject(project: Project, package: Package) -> Iterator[Finding]:
             f"{project.show(path)}:project.entry-points",
             "The plugin has no entry point, so installed:NAME does not find it",
             hint=f'[project.entry-points."rustcare.plugins"] NAME = "{project.package.name}"',
-            code="cli.no-entry-point",
+            code="project.no-entry-point",
         )
-
-
-def _check_portable(project: Project, package: Package) -> Iterator[Finding]:
-    """The source stays in the portable subset, so that it runs in the sandbox."""
-    from rustcare_sdk.portable import check_portable
-
-    for problem in check_portable(project.package):
-        yield Finding("error", problem.address, problem.message, problem.hint, problem.code)
 
 
 def show_findings(findings: list[Finding], folder: Path) -> None:

@@ -47,7 +47,7 @@ def check(
     strict: Annotated[bool, typer.Option("--strict", help="Warnings fail too.")] = False,
     json: Json = False,
 ) -> None:
-    """Check a plugin: manifest, portable subset, imports and uses against the capabilities it asks for."""
+    """Check manifest, portability, imports and uses of rights."""
     from rustcare_cli._render import print_json
 
     from .check import check_project, show_findings
@@ -69,7 +69,7 @@ def build(
     wheel: Annotated[bool, typer.Option(help="Build the wheel.")] = True,
     json: Json = False,
 ) -> None:
-    """Check a plugin, then build its sandboxed code, its wheel and its OCI layout into dist/."""
+    """Check, then build component, wheel and OCI layout."""
     from rustcare_cli._render import print_json
 
     from .build import build_project, show_built
@@ -88,7 +88,7 @@ def run_tests(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Run a plugin's tests with pytest; it need not be installed for that."""
+    """Run a plugin's tests with pytest. It need not be installed."""
     from rustcare_cli._render import print_json
 
     from .project import Project
@@ -125,7 +125,7 @@ def dev(
     poll: Annotated[float, typer.Option("--poll", metavar="SECONDS", help="How often files are looked at.")] = 0.3,
     json: Json = False,
 ) -> None:
-    """Run a plugin, reload it on save with its state kept, show messages and uses of capabilities live."""
+    """Run a plugin, reload it on save, show what it does."""
     import asyncio
 
     from .dev import Session, Settings

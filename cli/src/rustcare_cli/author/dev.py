@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 from rustcare_kernel import Kernel
-from rustcare_kernel.control import ControlServer
+from rustcare_kernel.control import ControlServer, Stream
 from rustcare_kernel.package import Package
 from rustcare_sdk.errors import RustCareError
 
@@ -30,6 +30,10 @@ from rustcare_cli._render import is_terminal, note, print_json, say
 from .project import Project
 
 __all__ = ["Session", "Settings"]
+
+
+#: States that are only passed through.
+_STEPS = frozenset({"verified", "resolved", "consented", "starting", "draining"})
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,10 @@ class Session:
     settings: Settings
     good: bool = True
     _logged: dict[str, str] = field(default_factory=dict)
+    _stream: Stream = field(init=False)
+    _kernel: Kernel = field(init=False)
+    _project: Project = field(init=False)
+    _id: str = field(init=False)
 
     async def run(self) -> bool:
         """Run until interrupted (or once); whether the last load, and everything asked after it, went well."""
@@ -66,7 +74,7 @@ class Session:
             async with Kernel(data, log_level="silent") as kernel, ControlServer(kernel) as server:
                 self._kernel, self._project, self._id = kernel, project, manifest.plugin.id
                 kernel.bus.on_error = self._handler_failed(kernel.bus.on_error)
-                stream = server.watch.open(data=True)
+                stream = self._stream = server.watch.open(data=True)
                 try:
                     for source in self.settings.others:
                         status = await kernel.install(source, consent=True)
@@ -74,10 +82,11 @@ class Session:
                     await self._load(first=True)
                     await self._exercise(asks, tells)
                     if self.settings.once:
+                        await asyncio.sleep(0)  # events published in the background get their turn
                         server.watch.flush()
-                        self._show(stream.drain())
+                        self._show()
                         return self.good
-                    await self._follow(stream, asks, tells)
+                    await self._follow(asks, tells)
                 finally:
                     server.watch.close(stream)
         return self.good
@@ -117,6 +126,7 @@ class Session:
             self._tell_failure("load failed", error, keeps=not first)
             return
         self.good = status.state in ("active", "degraded")
+        await asyncio.sleep(0)  # the kernel tells of states in the background: let it, so that they come first
         self._tell(
             {
                 "kind": "loaded" if first else "reloaded",
@@ -174,7 +184,7 @@ class Session:
                 }
             )
 
-    async def _follow(self, stream: Any, asks: list[tuple[str, Any]], tells: list[tuple[str, Any]]) -> None:
+    async def _follow(self, asks: list[tuple[str, Any]], tells: list[tuple[str, Any]]) -> None:
         """Show what happens and reload on save, until interrupted."""
         if not self.settings.json:
             note(f"Watching {self._project.root}. Save a file to reload it; Ctrl-C ends.")
@@ -182,7 +192,7 @@ class Session:
         changing = False
         while True:
             await asyncio.sleep(self.settings.poll)
-            self._show(stream.drain())
+            self._show()
             now = await asyncio.to_thread(self._project.stamps)
             if now != stamps:
                 stamps, changing = now, True  # an editor may write in several steps: wait until it rests
@@ -215,8 +225,8 @@ class Session:
         }
         self._tell(event)
 
-    def _show(self, events: list[dict[str, Any]]) -> None:
-        """What was watched, and what the plugin logged meanwhile, in the order of time."""
+    def _show(self) -> None:
+        """What was watched and logged meanwhile."""
         entries = []
         for status in self._kernel.plugins():
             last = self._logged.get(status.id, "")
@@ -225,10 +235,17 @@ class Session:
                     self._logged[status.id] = line["time"]
                     if line["event"] not in ("state", "handler failed"):  # both are shown by themselves
                         entries.append({"kind": "log", **line})
-        for event in [*events, *entries]:
-            self._tell(event)
+        for event in [*self._stream.drain(), *entries]:
+            self._print(event)
 
     def _tell(self, event: dict[str, Any]) -> None:
+        """Show an event of this session, after everything that led to it."""
+        self._show()
+        self._print(event)
+
+    def _print(self, event: dict[str, Any]) -> None:
+        if event["kind"] == "state" and event["to"] in _STEPS and not self.settings.json:
+            return
         if self.settings.json:
             print_json(msgspec.to_builtins({"time": time.time(), **event}, enc_hook=str))
             return

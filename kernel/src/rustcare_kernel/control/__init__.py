@@ -16,7 +16,7 @@ from ._errors import ControlError, ControlUnavailable, DigestNotConsented
 from ._methods import METHODS, change_of, inspection_of
 from ._protocol import SOCKET_NAME
 from ._server import ControlServer
-from ._watch import Watch
+from ._watch import Stream, Watch
 
 __all__ = [
     "METHODS",
@@ -26,6 +26,7 @@ __all__ = [
     "ControlServer",
     "ControlUnavailable",
     "DigestNotConsented",
+    "Stream",
     "Watch",
     "change_of",
     "inspection_of",

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ..errors import DataFolderInUse
+from rustcare_kernel.errors import DataFolderInUse
+
 from ._errors import ControlError
 from ._methods import METHODS, Operator, WatchEvents
 from ._protocol import (

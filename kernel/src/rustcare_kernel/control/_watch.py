@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
-from rustcare_sdk.contracts.plugin import STATE
+from rustcare_sdk.contracts.plugin import STATE, PluginState
 from rustcare_sdk.message import Message
 from rustcare_sdk.subjects import check_pattern, pattern_matches
 
@@ -142,8 +142,9 @@ class Watch:
     def _seen(self, message: Message[Any]) -> None:
         if self._before is not None:
             self._before(message)
-        if message.subject == STATE:
-            self._tell_state(message)
+        if message.subject == STATE and isinstance(message.data, PluginState):
+            self._tell_state(message.time, message.data)
+            return
         event = {
             "kind": "message",
             "time": message.time,
@@ -156,12 +157,11 @@ class Watch:
             if not stream.subject or pattern_matches(stream.subject, message.subject):
                 stream.put({**event, "data": message.data} if stream.data else event)
 
-    def _tell_state(self, message: Message[Any]) -> None:
-        state = message.data
+    def _tell_state(self, moment: float, state: PluginState) -> None:
         self._tell(
             {
                 "kind": "state",
-                "time": message.time,
+                "time": moment,
                 "plugin": state.plugin,
                 "version": state.version,
                 "from": state.from_state,
