@@ -11,7 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rustcare_sdk.codec import decode, encode, from_builtins, to_builtins
+from rustcare_sdk.codec import decode, encode, from_builtins, to_builtins, without_values
 from rustcare_sdk.contracts import fhir, hl7, plugin
 from rustcare_sdk.errors import InvalidPayload
 
@@ -212,3 +212,27 @@ def test_subjects_of_contracts() -> None:
     assert hl7.subject_of("ACK", "") == "hl7.ack.none"
     assert hl7.subject_of("A.*", ">") == "hl7.a__._"
     assert fhir.subject_of("Patient", "created") == "fhir.patient.created"
+
+
+class Strict(msgspec.Struct, forbid_unknown_fields=True, tag="a"):
+    name: str = ""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "data"),
+    [
+        (Literal["a", "b"], "Smith"),
+        (list[Literal["a", "b"]], ["Smith - at `$.x` Smith\nSmith"]),
+        (Colour, "Smith"),
+        (Strict, {"type": "Smith"}),
+        (Strict, {"type": "a", "Smith": 1}),
+        (list[Strict], [{"type": "a", "Smith` - at": 1}]),
+        (dict[str, int], {"Smith": "Smith"}),
+        (Tree, {"leaf": {"name": "x", "seen": "Smith"}}),
+    ],
+)
+def test_errors_of_msgspec_lose_the_values_they_quote(wanted: Any, data: Any) -> None:
+    """What msgspec says about data is passed on without the data."""
+    with pytest.raises(msgspec.ValidationError) as caught:
+        msgspec.convert(data, wanted)
+    assert "Smith" not in without_values(str(caught.value))

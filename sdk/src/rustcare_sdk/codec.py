@@ -25,7 +25,7 @@ from typing import Any, Literal, TypeVar, Union, cast
 
 from .errors import InvalidPayload
 
-__all__ = ["decode", "encode", "from_builtins", "to_builtins"]
+__all__ = ["decode", "encode", "from_builtins", "to_builtins", "without_values"]
 
 T = TypeVar("T")
 Converter = Callable[[Any], Any]
@@ -139,6 +139,15 @@ def decode(data: bytes | str, type: type[T] | None = None) -> T | Any:
     except (ValueError, RecursionError):
         raise InvalidPayload("expected JSON in UTF-8, got malformed text") from None
     return value if type is None else from_builtins(type, value)
+
+
+_VALUE = re.compile(r"(Invalid (?:enum )?value) .*?(?= - at `\$[^`]*`\Z|\Z)", re.DOTALL)
+_FIELD = re.compile(r"(contains unknown field) `.*?`(?= - at `\$[^`]*`\Z|\Z)", re.DOTALL)
+
+
+def without_values(text: str) -> str:
+    """The text of an error of msgspec without what it quotes of the data, which may be a patient's."""
+    return _FIELD.sub(r"\1", _VALUE.sub(r"\1", text))
 
 
 _converters: dict[Any, Converter] = {}

@@ -275,7 +275,7 @@ class PluginHarness:
                 return data
             return msgspec.convert(data, wanted, from_attributes=True)
         except (InvalidPayload, msgspec.ValidationError) as error:
-            text = error.message if isinstance(error, InvalidPayload) else str(error)
+            text = error.message if isinstance(error, InvalidPayload) else codec.without_values(str(error))
             raise InvalidPayload(text, hint="both sides must agree on the contract", address=address) from None
 
     async def _answered(self, message: Message[Any], ask: Callable[[], Any], wanted: Any) -> Any:
