@@ -26,13 +26,13 @@ from rustcare_sdk.errors import (
 )
 from rustcare_sdk.message import NO_HEADERS, Call, Message
 from rustcare_sdk.plugin import Handler
-from rustcare_sdk.subjects import check_subject
+from rustcare_sdk.subjects import check_pattern, check_subject
 
 from .accounting import Accounting, Stat
 from .errors import ProviderTaken
 from .grants import Rights
 from .subjects import PatternTrie
-from .subscription import Confirmation, Subscription
+from .subscription import Confirmation, Subscription, is_cancelled
 
 __all__ = ["Bus", "Sender", "current_message"]
 
@@ -61,13 +61,14 @@ class Sender:
 class Provider:
     """The provider of one service. `invoke` is None while it is being replaced: requests wait at the gate."""
 
-    __slots__ = ("_idle", "_waiting", "draining", "inflight", "invoke", "rights", "service", "stats")
+    __slots__ = ("_idle", "_waiting", "draining", "gone", "inflight", "invoke", "rights", "service", "stats")
 
     def __init__(self, service: str, rights: Rights | None) -> None:
         self.service = service
         self.rights = rights
         self.invoke: Invoke | None = None
         self.draining: Invoke | None = None
+        self.gone = False
         self.inflight = 0
         self.stats: dict[str, Stat] = {}
         self._waiting: list[asyncio.Future[None]] = []
@@ -100,6 +101,8 @@ class Provider:
         """Wait at the gate until the provider is open again, at most until the deadline; its handler then."""
         loop = asyncio.get_running_loop()
         while self.invoke is None:
+            if self.gone:
+                raise self._removed()
             future: asyncio.Future[None] = loop.create_future()
             self._waiting.append(future)
             left = deadline - _monotonic()
@@ -117,10 +120,15 @@ class Provider:
 
     def abandon(self) -> None:
         """The service is gone: tell those who wait at the gate."""
+        self.gone = True
+        self.invoke = self.draining = None
         waiting, self._waiting = self._waiting, []
         for future in waiting:
             if not future.done():
-                future.set_exception(NoProvider(f"the provider of {self.service} was removed", hint="try again later"))
+                future.set_exception(self._removed())
+
+    def _removed(self) -> NoProvider:
+        return NoProvider(f"the provider of {self.service} was removed", hint="try again later", address=self.service)
 
 
 class Bus:
@@ -145,14 +153,18 @@ class Bus:
 
     # services
 
-    def serve(self, service: str, invoke: Invoke, rights: Rights | None = None, owner: str = "") -> Provider:
-        """Make a handler the provider of a service.
+    def serve(
+        self, service: str, invoke: Invoke, rights: Rights | None = None, owner: str = "", *, gated: bool = False
+    ) -> Provider:
+        """Make a handler the provider of a service. When `gated`, requests wait until the provider is opened.
 
         Raises:
+            BusClosed: the kernel has stopped.
             InvalidSubject: the name is not a subject.
             ProviderTaken: another plugin serves it.
             CapabilityDenied: the owner may not serve it.
         """
+        self._refuse_if_closed(service)
         check_subject(service)
         if service in self._services:
             raise ProviderTaken(
@@ -162,15 +174,20 @@ class Bus:
         if rights is not None:
             rights.check("bus", "serve", service, "default", count=False)
         provider = self._services[service] = Provider(service, rights)
-        provider.open(invoke, rights)
+        if not gated:
+            provider.open(invoke, rights)
         return provider
 
-    def unserve(self, service: str) -> None:
-        """Take a service away; whoever waits for it is told."""
-        provider = self._services.pop(service, None)
-        if provider is not None:
-            provider.invoke = None
-            provider.abandon()
+    def unserve(self, service: str, provider: Provider | None = None) -> None:
+        """Take a service away; whoever waits for it is told. With `provider`, only if it is the one that serves it."""
+        current = self._services.get(service)
+        if current is not None and provider in (None, current):
+            del self._services[service]
+            current.abandon()
+
+    def _refuse_if_closed(self, subject: str) -> None:
+        if self._closed:
+            raise BusClosed(f"{subject} cannot be connected, the kernel has stopped")
 
     def services(self) -> list[str]:
         """The names of all services, sorted."""
@@ -265,7 +282,9 @@ class Bus:
         except RustCareError:
             stat.errors += 1
             raise
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled(error):
+                raise
             stat.errors += 1
             if self.on_error is not None:
                 self.on_error(theirs.plugin if theirs is not None else "kernel", service, error)
@@ -298,15 +317,29 @@ class Bus:
     # events
 
     def subscribe(
-        self, handler: Handler, invoke: Invoke, rights: Rights | None = None, owner: str = "kernel"
+        self,
+        handler: Handler,
+        invoke: Invoke,
+        rights: Rights | None = None,
+        owner: str = "kernel",
+        *,
+        paused: bool = False,
     ) -> Subscription:
-        """Attach a subscriber; it starts to receive at once.
+        """Attach a subscriber; it starts to receive at once, and to handle unless it is `paused`.
 
-        Raises CapabilityDenied when the owner may not subscribe to the pattern, InvalidSubject when it is malformed.
+        Raises CapabilityDenied when the owner may not subscribe to the pattern, InvalidSubject when it is malformed,
+        BusClosed when the kernel has stopped.
         """
+        self._refuse_if_closed(handler.subject)
+        check_pattern(handler.subject)
         if rights is not None:
             rights.check("bus", "subscribe", handler.subject, "default", count=False)
-        subscription = Subscription(self, handler, invoke, rights, owner)
+        return self._attach(handler, invoke, rights, owner, paused)
+
+    def _attach(
+        self, handler: Handler, invoke: Invoke, rights: Rights | None, owner: str, paused: bool
+    ) -> Subscription:
+        subscription = Subscription(self, handler, invoke, rights, owner, paused)
         self._trie.add(handler.subject, subscription)
         self._routes.clear()
         return subscription
@@ -318,10 +351,7 @@ class Bus:
 
     def drop_slow(self, subscription: Subscription) -> None:
         """Cut off a subscriber whose queue is full and whose policy is `disconnect`."""
-        self.cut(subscription)
-        task = asyncio.get_running_loop().create_task(subscription.close())
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        self.dismiss(subscription)
         self.report(
             subscription.owner,
             subscription.handler.subject,
@@ -339,15 +369,40 @@ class Bus:
             self._trie.add(subscription.handler.subject, subscription)
             self._routes.clear()
 
-    def move(self, before: Subscription, after: Subscription) -> None:
-        """Hand everything that waits at one subscriber to another, ahead of what that one has."""
-        self.cut(before)
-        after.inherit(before)
+    def hold(self, subscription: Subscription) -> Subscription:
+        """Cut a subscriber and keep what is published for it from now on, in case it has to go on after all."""
+        self.cut(subscription)
+        return self._attach(
+            subscription.handler, subscription.invoke, subscription.rights, subscription.owner, paused=True
+        )
 
-    async def unsubscribe(self, subscription: Subscription) -> None:
+    def exchange(self, before: Subscription, handler: Handler, invoke: Invoke, rights: Rights | None) -> Subscription:
+        """Another handler for a paused subscriber; everything that waits there is for the new one, which goes on.
+
+        Rights are not asked here but for each message, so that nothing can go wrong half way.
+        """
+        if handler.parallel == before.handler.parallel and not before.closed:
+            before.resume(handler, invoke, rights)
+            return before
+        self.cut(before)
+        after = self._attach(handler, invoke, rights, before.owner, paused=True)
+        if not before.closed:
+            after.inherit(before)
+            self.dismiss(before)
+        after.resume()
+        return after
+
+    def dismiss(self, subscription: Subscription, *, withdraw: bool = False) -> None:
+        """Detach a subscriber without waiting for it to end (see `Subscription.close`)."""
+        self.cut(subscription)
+        task = asyncio.get_running_loop().create_task(subscription.close(withdraw=withdraw))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def unsubscribe(self, subscription: Subscription, *, withdraw: bool = False) -> None:
         """Detach a subscriber; what is still in its queue is given up and reported to those who wait for it."""
         self.cut(subscription)
-        await subscription.close()
+        await subscription.close(withdraw=withdraw)
 
     async def publish(
         self,
@@ -440,7 +495,8 @@ class Bus:
             member = members[(turn + step) % len(members)]
             if member.size < member.bound and not member.blocked and not member.paused:
                 return member
-        return members[turn % len(members)]
+        open_members = [member for member in members if not member.closed] or members
+        return open_members[turn % len(open_members)]
 
     def subscriptions(self) -> list[Subscription]:
         """All subscriptions, in no particular order."""
@@ -449,11 +505,12 @@ class Bus:
     async def close(self) -> None:
         """Stop all subscribers; further calls raise BusClosed."""
         self._closed = True
-        for subscription in list(self._trie):
-            await self.unsubscribe(subscription)
+        self._routes.clear()
         for service in list(self._services):
             self.unserve(service)
-        self._routes.clear()
+        for subscription in list(self._trie):
+            await self.unsubscribe(subscription)
+        await asyncio.gather(*self._closing)
 
 
 def _expire(future: asyncio.Future[None]) -> None:

@@ -313,6 +313,10 @@ class Rights:
             use.count += 1
         return use
 
+    def steady(self, kind: str, action: str, scope: str, tenant: str) -> bool:
+        """Whether the last answer to `check` holds until the epoch changes: no grant that it rests on expires."""
+        return (f"{kind}:{action}", tenant, scope) in self._uses
+
     def check_bus(self, cache: dict[tuple[str, str], Use], action: str, scope: str, tenant: str) -> Use:
         """The slow half of the bus's own check: ask, count, and cache what can be cached."""
         use, steady = self._ask("bus", action, scope, tenant)

@@ -25,6 +25,8 @@ from .subscription import Subscription
 
 __all__ = ["Running", "within"]
 
+_Key = tuple[str, str, str]  # pattern, group, method
+
 
 async def within(seconds: float, work: Coroutine[Any, Any, Any], what: str) -> Any:
     """The result of a step of a plugin's life, or StartFailed when it takes too long or fails with an error of its own."""
@@ -51,9 +53,17 @@ class Running:
         self.context = context
         self.rights = rights
         self.traps: list[float] = []
-        self.subscriptions: dict[tuple[str, str, str], Subscription] = {}
+        self.subscriptions: dict[_Key, Subscription] = {}
         self.providers: dict[str, Provider] = {}
         self._bus = bus
+        self._live = False
+        self._heirs: dict[
+            _Key, _Key
+        ] = {}  # of this version's subscriptions, which one of the version before each takes over
+        self._held: dict[
+            _Key, Subscription
+        ] = {}  # what comes in for subscriptions that the next version has no heir for
+        self._next: Running | None = None
 
     def _invoke(self, handler: Handler) -> Callable[[Message[Any]], Coroutine[Any, Any, Any]]:
         bind = getattr(self.instance, "bind", None)
@@ -67,8 +77,7 @@ class Running:
 
         return invoke
 
-    def _subscribers(self) -> dict[tuple[str, str, str], Handler]:
-        """Subscriptions are the same across versions when pattern, group and method are."""
+    def _subscribers(self) -> dict[_Key, Handler]:
         return {
             (handler.subject, handler.group, handler.method): handler
             for handler in self.instance.handlers
@@ -96,6 +105,7 @@ class Running:
 
     async def attach(self) -> None:
         """Connect every handler; if one is refused, none stays connected."""
+        self._live = True
         try:
             for key, handler in self._subscribers().items():
                 self.subscriptions[key] = self._bus.subscribe(
@@ -108,58 +118,111 @@ class Running:
             raise
 
     async def pause(self, after: Running | None = None) -> None:
-        """Let nothing new in, wait for what is being handled. What the next version no longer wants is handled first."""
-        wanted = after._subscribers() if after is not None else {}
+        """Let nothing new in, and return when nothing is being handled any more.
+
+        With the next version, also make ready for either outcome. What that version has no heir for, this one handles to
+        the end, and what comes in for it from now on is held, in case this version has to go on. What is new in that
+        version is connected and waits. So nothing is left to `replace` that could be refused.
+
+        Raises CapabilityDenied, ProviderTaken or BusClosed when the next version may not be connected.
+        """
+        going_on = set(self.subscriptions)
+        if after is not None:
+            self._next = after
+            after._reserve(self)
+            going_on = set(after._heirs.values())
         waits = []
         for key, subscription in self.subscriptions.items():
-            if after is not None and key not in wanted:
-                self._bus.cut(subscription)
-                waits.append(subscription.drain())
-            else:
+            if key in going_on:
                 waits.append(subscription.pause())
+            elif not subscription.closed:
+                self._held[key] = self._bus.hold(subscription)
+                waits.append(subscription.drain())
         # Subscribers first: what they are doing may still need the plugin's own services.
         await asyncio.gather(*waits)
         for provider in self.providers.values():
             await provider.close()
 
+    def _reserve(self, before: Running) -> None:
+        """Find out which subscriptions are taken over, and connect the others, paused."""
+        handlers = self._subscribers()
+        there = [key for key, subscription in before.subscriptions.items() if not subscription.closed]
+        self._heirs = {key: key for key in handlers if key in there}
+        for key in handlers:
+            if key not in self._heirs:  # a method of another name is no other subscription
+                same = [old for old in there if old[:2] == key[:2] and old not in self._heirs.values()]
+                if same:
+                    self._heirs[key] = same[0]
+        for key, handler in handlers.items():
+            if key not in self._heirs:
+                self.subscriptions[key] = self._bus.subscribe(
+                    handler, self._invoke(handler), self.rights, self.entry.id, paused=True
+                )
+        for service, handler in self._services().items():
+            if service not in before.providers:
+                self.providers[service] = self._bus.serve(
+                    service, self._invoke(handler), self.rights, self.entry.id, gated=True
+                )
+
     def resume(self) -> None:
         """Go on as before a `pause`."""
-        for subscription in self.subscriptions.values():
-            self._bus.mend(subscription)
+        for key, subscription in self.subscriptions.items():
+            held = self._held.pop(key, None)
+            if held is not None:
+                self._share(subscription, held, self._next)
+                subscription.take_back(held)
+                self._bus.dismiss(held)
+                self._bus.mend(subscription)
             subscription.resume()
         for service, provider in self.providers.items():
             provider.open(self._invoke(self._services()[service]), self.rights)
+        self._next = None
+
+    def _share(self, subscription: Subscription, held: Subscription, other: Running | None) -> None:
+        """While two versions wait, both may be in one group under different patterns, and each message went to one of
+        them. Whichever version goes on takes over what the other got."""
+        group = subscription.handler.group
+        if group and other is not None:
+            for key, reserved in other.subscriptions.items():
+                if reserved.handler.group == group and key not in other._heirs:
+                    held.take_back(reserved, held.handler.subject)
 
     async def replace(self, before: Running) -> None:
-        """Take over the wires of a paused version, with all that waits in its queues. `check_wires` was asked before."""
+        """Take over the wires of a paused version, with all that waits in its queues."""
+        self._live = True
         for key, handler in self._subscribers().items():
-            subscription = before.subscriptions.pop(key, None)
-            if subscription is not None and subscription.handler.parallel == handler.parallel:
-                subscription.resume(handler, self._invoke(handler), self.rights)
-                self.subscriptions[key] = subscription
+            old = self._heirs.get(key)
+            if old is not None:
+                taken = before.subscriptions.pop(old)
+                self.subscriptions[key] = self._bus.exchange(taken, handler, self._invoke(handler), self.rights)
                 continue
-            fresh = self._bus.subscribe(handler, self._invoke(handler), self.rights, self.entry.id)
-            self.subscriptions[key] = fresh
-            if subscription is not None:
-                self._bus.move(subscription, fresh)
-                await self._bus.unsubscribe(subscription)
+            fresh = self.subscriptions[key]
+            if handler.group:
+                for held in before._held.values():
+                    if held.handler.group == handler.group:
+                        fresh.take_back(held, handler.subject)
+            fresh.resume()
         for service, handler in self._services().items():
             provider = before.providers.pop(service, None)
-            if provider is None:
-                self.providers[service] = self._bus.serve(service, self._invoke(handler), self.rights, self.entry.id)
-            else:
-                provider.open(self._invoke(handler), self.rights)
+            if provider is not None:
                 self.providers[service] = provider
+            self.providers[service].open(self._invoke(handler), self.rights)
+        for held in before._held.values():
+            self._bus.dismiss(held, withdraw=True)
+        before._held.clear()
+        before._next = None
         await before.detach()
 
     async def detach(self) -> None:
         """Take every wire away; what still waits is given up and reported to those who confirm."""
-        for subscription in self.subscriptions.values():
-            await self._bus.unsubscribe(subscription)
-        self.subscriptions.clear()
-        for service in self.providers:
-            self._bus.unserve(service)
+        for service, provider in self.providers.items():
+            self._bus.unserve(service, provider)
         self.providers.clear()
+        for subscription in (*self._held.values(), *self.subscriptions.values()):
+            # A version that never went live had only copies of what the version before has too.
+            await self._bus.unsubscribe(subscription, withdraw=not self._live)
+        self.subscriptions.clear()
+        self._held.clear()
 
     async def healthy(self, seconds: float) -> Health:
         """What the plugin says of itself; an answer that fails or does not come in time is not healthy."""

@@ -15,9 +15,10 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from rustcare_sdk.context import Delivery
-from rustcare_sdk.errors import BusClosed, RustCareError
+from rustcare_sdk.errors import BusClosed, HandlerFailed, RustCareError
 from rustcare_sdk.message import PARTITION_KEY, Message
 from rustcare_sdk.plugin import Handler
+from rustcare_sdk.subjects import pattern_matches
 
 from .accounting import Stat, Use
 from .grants import Rights
@@ -25,7 +26,7 @@ from .grants import Rights
 if TYPE_CHECKING:
     from .bus import Bus
 
-__all__ = ["Confirmation", "Subscription"]
+__all__ = ["Confirmation", "Subscription", "is_cancelled"]
 
 _monotonic = time.monotonic
 # After so many messages without a pause the task lets the event loop serve others.
@@ -51,6 +52,15 @@ class Confirmation:
             self._failures.append(failure)
         else:
             self._handled += 1
+        self._told()
+
+    def withdraw(self) -> None:
+        """One receiver turned out to be none: it was about to be replaced by another, which has the message too."""
+        self._receivers -= 1
+        self._left -= 1
+        self._told()
+
+    def _told(self) -> None:
         if not self._left and not self._future.done():
             self._future.set_result(None)
 
@@ -99,6 +109,7 @@ class Subscription:
         invoke: Callable[[Message[Any]], Coroutine[Any, Any, Any]],
         rights: Rights | None,
         owner: str,
+        paused: bool = False,
     ) -> None:
         self.handler = handler
         self.invoke = invoke
@@ -108,13 +119,13 @@ class Subscription:
         self.size = 0
         self.dropped = 0
         self.blocked = 0  # publishers that wait for room; newcomers queue up behind them
-        self.paused = False
+        self.paused = paused
         self.closed = False
         self.successor: Subscription | None = None
         self._bus = bus
         self._queue: deque[Entry] = deque()
         self.append = self._queue.append
-        self._publishers: deque[asyncio.Future[None]] = deque()
+        self._publishers: deque[tuple[asyncio.Future[None], Entry]] = deque()
         self._stats: dict[str, Stat] = {}
         self._running = 0
         self._lanes: dict[str, deque[Entry]] = {}
@@ -140,54 +151,76 @@ class Subscription:
             wake.set_result(None)
 
     async def put_full(self, entry: Entry) -> None:
-        """Queue an entry by the declared policy for a full queue."""
+        """Queue an entry by the declared policy for a full queue.
+
+        A publisher that is cancelled while it waits for room has not published here.
+        """
+        if self.successor is not None:  # the publisher chose its receivers before the swap and was held up elsewhere
+            await self.successor.enter(entry)
+            return
         if self.closed:
             self._give_up(entry)
             return
         overflow = self.handler.overflow
         if overflow == "drop-oldest":
-            if self._queue:
-                self.dropped += 1
-                self.size -= 1
-                self._give_up(self._queue.popleft(), "bus.dropped")
+            self._drop_oldest()
             self.put(entry)
             return
         if overflow == "disconnect":
             self._give_up(entry, "bus.disconnected")
             self._bus.drop_slow(self)
             return
-        room: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._publishers.append(room)
+        # The entry waits in line with its publisher, so that it keeps its place whatever happens to the queue meanwhile.
+        place: tuple[asyncio.Future[None], Entry] = (asyncio.get_running_loop().create_future(), entry)
+        self._publishers.append(place)
         self.blocked += 1
         try:
-            await room
+            await place[0]
         except asyncio.CancelledError:
-            if room in self._publishers:
-                self._publishers.remove(room)
-            else:
-                self._admit()  # it had just been let in: the place goes to the next in line
+            if place in self._publishers:
+                self._publishers.remove(place)
+                self.blocked -= 1
             raise
-        finally:
-            self.blocked -= 1
-        self._let_in(entry)
 
-    def _let_in(self, entry: Entry) -> None:
-        """A publisher's turn has come; much may have happened while it waited."""
-        if self.successor is not None:
-            self.successor.put(entry)  # another took over meanwhile: the message must not be lost
-        elif self.closed:
-            self._give_up(entry)
-        else:
+    async def enter(self, entry: Entry) -> None:
+        """Queue an entry, by the policy when there is no room."""
+        if self.size < self.bound and not self.blocked:
             self.put(entry)
-        self._admit()  # there may be room for the next in line as well
+        else:
+            await self.put_full(entry)
+
+    def _drop_oldest(self) -> None:
+        # What lanes hold came before what the queue holds. What is being handled cannot be dropped any more.
+        lane = max(self._lanes.values(), key=len, default=None)
+        if lane:
+            self._running -= 1
+        waiting = lane or self._queue
+        if waiting:
+            self.dropped += 1
+            self.size -= 1
+            self._give_up(waiting.popleft(), "bus.dropped")
 
     def _admit(self) -> None:
-        """Let the first waiting publisher in if there is room."""
-        while self._publishers and (self.size < self.bound or self.closed or self.successor is not None):
-            room = self._publishers.popleft()
+        """Let waiting publishers in, first come first served, as far as there is room."""
+        while self._publishers and self.size < self.bound:
+            room, entry = self._publishers.popleft()
+            self.blocked -= 1
             if not room.done():
+                self.put(entry)
                 room.set_result(None)
-                return
+
+    def _take_waiting(self) -> list[Entry]:
+        """Everything that waits, in order, blocked publishers last; they go on and nothing waits here any more."""
+        entries = [*self._queue]
+        self.size -= len(entries)
+        self._queue.clear()
+        for room, entry in self._publishers:
+            if not room.done():
+                entries.append(entry)
+                room.set_result(None)
+        self._publishers.clear()
+        self.blocked = 0
+        return entries
 
     @staticmethod
     def _give_up(entry: Entry, code: str = BusClosed.code) -> None:
@@ -203,7 +236,8 @@ class Subscription:
         queue, popleft, enter = self._queue, self._queue.popleft, current_message.set
         loop = asyncio.get_running_loop()
         stretch = 0
-        tenant, stat, use, epoch, known = "", Stat(), Use(""), -1, self.rights
+        tenant: str | None = None
+        stat, use, epoch, known = Stat(), Use(""), -1, self.rights
         while True:
             started = _monotonic()
             while queue and not self.paused:
@@ -227,11 +261,14 @@ class Subscription:
                             epoch = -1
                             if rights is not None:
                                 use = rights.check("bus", "subscribe", self.handler.subject, tenant, count=False)
-                                epoch = rights._grants.epoch
+                                if rights.steady("bus", "subscribe", self.handler.subject, tenant):
+                                    epoch = rights._grants.epoch
                         stat.calls += 1
                         use.count += 1
                         await self.invoke(entry)  # type: ignore[arg-type]
-                    except Exception as error:
+                    except (Exception, asyncio.CancelledError) as error:
+                        if is_cancelled(error):
+                            raise
                         stat.errors += 1
                         self._bus.report(self.owner, entry.subject, error)  # type: ignore[union-attr]
                     now = _monotonic()
@@ -294,7 +331,7 @@ class Subscription:
 
     async def _lane(self, key: str, lane: deque[Entry]) -> None:
         try:
-            while lane:
+            while lane and not self.paused:
                 entry = lane.popleft()
                 try:
                     await self._handle(entry)
@@ -305,8 +342,9 @@ class Subscription:
                         self._admit()
         finally:
             del self._lanes[key]
-            for entry in lane:  # only when cancelled
-                self._give_up(entry)
+            # What a pause (or the end) left in the lane goes back to the head of the queue, before newer ones of its key.
+            self._running -= len(lane)
+            self._queue.extendleft(reversed(lane))
             if self._space is not None and not self._space.done():
                 self._space.set_result(None)
             self._settled()
@@ -329,15 +367,15 @@ class Subscription:
             if self.rights is not None:
                 self._permit(tenant, self.rights)
             await self.invoke(message)
-        except asyncio.CancelledError:
-            failure = BusClosed.code
-            raise
         except RustCareError as error:
             failure = error.code
             stat.errors += 1
             self._bus.report(self.owner, message.subject, error)
-        except Exception as error:
-            failure = "bus.handler-failed"
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled(error):
+                failure = BusClosed.code
+                raise
+            failure = HandlerFailed.code
             stat.errors += 1
             self._bus.report(self.owner, message.subject, error)
         finally:
@@ -396,32 +434,59 @@ class Subscription:
         self._admit()
 
     def inherit(self, before: Subscription) -> None:
-        """Take over what waits at another subscription, ahead of what waits here."""
-        self.size += len(before._queue)
-        before.size -= len(before._queue)
-        self._queue.extendleft(reversed(before._queue))
-        before._queue.clear()
+        """Take over what waits at another subscription, ahead of what waits here, and whatever still comes to it."""
+        entries = before._take_waiting()
+        self.size += len(entries)
+        self._queue.extendleft(reversed(entries))
+        before.bound = 0
         before.successor = self
-        before._admit()
-        self.resume()
+        self.wake()
+
+    def take_back(self, held: Subscription, pattern: str = ">") -> None:
+        """Queue what waits at another subscription behind what waits here; only what fits the pattern."""
+        entries = self._take_waiting()
+        for entry in held._take_waiting():
+            message = entry.message if type(entry) is Confirmation else entry
+            if pattern_matches(pattern, message.subject):  # type: ignore[union-attr]
+                entries.append(entry)
+            else:
+                self._withdraw(entry)
+        self.size += len(entries)
+        self._queue.extend(entries)
+        self.wake()
 
     def waiting(self) -> int:
-        """How many messages are in the queue."""
-        return len(self._queue)
+        """How many messages wait: in the queue, or with a publisher in line for it."""
+        return len(self._queue) + self.blocked
 
-    async def close(self) -> None:
-        """Stop; what was queued is given up and reported to those who confirm."""
+    @staticmethod
+    def _withdraw(entry: Entry) -> None:
+        if type(entry) is Confirmation:
+            entry.withdraw()
+
+    async def close(self, *, withdraw: bool = False) -> None:
+        """Stop; what was queued is given up and reported to those who confirm.
+
+        With `withdraw` it is as if it never had been subscribed: another subscription has the same messages.
+        """
         if self.closed:
             return
         self.closed = True
+        self.bound = 0
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        self.size -= len(self._queue)
-        while self._queue:
-            self._give_up(self._queue.popleft())
-        while self._publishers:
-            self._admit()
+        for entry in self._take_waiting():
+            if withdraw:
+                self._withdraw(entry)
+            else:
+                self._give_up(entry)
         for future in self._idle:
             if not future.done():
                 future.set_result(None)
         self._idle.clear()
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Whether this task was cancelled, rather than that a handler let out the cancellation of something it awaited."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
