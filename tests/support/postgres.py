@@ -114,7 +114,9 @@ def _binaries() -> Path | None:
     """The folder of the newest installed server, wherever the system keeps it."""
     found = shutil.which("initdb")
     places = [Path(found).resolve().parent] if found else []
-    places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: _number(path.parent.name), reverse=True)
+    places += sorted(
+        Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: _number(path.parent.name), reverse=True
+    )
     places += sorted(Path("/usr").glob("pgsql-*/bin"), reverse=True)
     places += [Path("/opt/homebrew/bin"), Path("/usr/local/pgsql/bin")]
     needed = ("initdb", "postgres", "pg_ctl")
@@ -138,7 +140,10 @@ def _install() -> Path:
         settings.write_text("create_main_cluster = false\nstart_conf = 'manual'\n")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     keep = ["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"]
-    for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", *keep, "postgresql"]):
+    for command in (
+        ["apt-get", "update"],
+        ["apt-get", "install", "-y", "--no-install-recommends", *keep, "postgresql"],
+    ):
         done = subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=600, check=False
         )
@@ -188,5 +193,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         if isinstance(report.longrepr, tuple) and "no PostgreSQL: " in report.longrepr[2]
     ]
     terminalreporter.section("PostgreSQL", sep="!", yellow=True, bold=True)
-    terminalreporter.write_line(f"{len(skipped)} tests need a PostgreSQL server and did NOT run: {_MISSING[0]}", yellow=True)
+    terminalreporter.write_line(
+        f"{len(skipped)} tests need a PostgreSQL server and did NOT run: {_MISSING[0]}", yellow=True
+    )
     terminalreporter.write_line(f"Name a server with {_VARIABLE}, or install PostgreSQL's binaries.", yellow=True)

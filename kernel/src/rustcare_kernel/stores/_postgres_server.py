@@ -86,7 +86,7 @@ class Server:
     def __init__(self, dsn: str, *, size: int, lease: float, patience: float = 30.0) -> None:
         self._dsn = dsn
         self._size = size
-        self._lease = lease
+        self.lease = lease
         self._patience = patience
         self._pool: Any = None
         self._connecting = asyncio.Lock()
@@ -155,7 +155,7 @@ class Server:
                             "application_name": "rustcare",
                             "synchronous_commit": "on",
                             "client_encoding": "UTF8",
-                            "idle_in_transaction_session_timeout": str(max(1, int(self._lease * 1000))),
+                            "idle_in_transaction_session_timeout": str(max(1, int(self.lease * 1000))),
                         },
                     )
                 except Exception as caught:

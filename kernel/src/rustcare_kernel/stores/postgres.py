@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import asyncpg
 from rustcare_sdk.context import Queries
 
 from . import _postgres_backup as backups
@@ -47,6 +48,7 @@ class _Shared:
         self.lock_key = int.from_bytes(hashlib.sha256(self.schema.encode()).digest()[:8], "big", signed=True)
         self.turn = asyncio.Lock()
         self.task: asyncio.Task[Any] | None = None
+        self.current: PostgresTransaction | None = None
         self.handles: set[PostgresStore] = set()
         self.ready = False
         self.closed = False
@@ -84,12 +86,12 @@ class _Shared:
         """What begins a transaction, in one round trip."""
         return f"BEGIN; SET LOCAL search_path TO {quoted(self.schema)}; SELECT pg_advisory_xact_lock({self.lock_key})"
 
-    async def finish(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run what must end even when its caller is cancelled meanwhile."""
+    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run what must end even when its caller is gone meanwhile."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        await asyncio.shield(task)
+        return task
 
     async def settle(self) -> None:
         """Wait for what is still ending."""
@@ -104,33 +106,34 @@ class PostgresDatabase:
         self._shared = shared
 
     async def fetch(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
-        shared = self._shared
-        statement = shared.prepare(sql, params)
-        shared.check(writes=not statement.reads)
-        async with shared.server.connection(shared.schema) as connection:
-            return [dict(row) for row in await connection.fetch(statement.text, *params)]
+        statement = self._shared.prepare(sql, params)
+        return [dict(row) for row in await self._run("fetch", not statement.reads, statement.text, *params)]
 
     async def fetch_one(self, sql: str, params: Sequence[Any] = ()) -> Row | None:
-        shared = self._shared
-        statement = shared.prepare(sql, params)
-        shared.check(writes=not statement.reads)
-        async with shared.server.connection(shared.schema) as connection:
-            row = await connection.fetchrow(statement.text, *params)
+        statement = self._shared.prepare(sql, params)
+        row = await self._run("fetchrow", not statement.reads, statement.text, *params)
         return None if row is None else dict(row)
 
     async def execute(self, sql: str, params: Sequence[Any] = ()) -> int:
-        shared = self._shared
-        statement = shared.prepare(sql, params)
-        shared.check(writes=True)
-        async with shared.server.connection(shared.schema) as connection:
-            return row_count(await connection.execute(statement.text, *params))
+        statement = self._shared.prepare(sql, params)
+        return row_count(await self._run("execute", True, statement.text, *params))
 
     async def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        text, kept = self._shared.prepare_many(sql, rows)
+        await self._run("executemany", True, text, kept)
+
+    async def _run(self, method: str, writes: bool, *args: Any) -> Any:
         shared = self._shared
-        text, kept = shared.prepare_many(sql, rows)
-        shared.check(writes=True)
-        async with shared.server.connection(shared.schema) as connection:
-            await connection.executemany(text, kept)
+        shared.check(writes=writes)
+        for last in (False, False, True):
+            async with shared.server.connection(shared.schema) as connection:
+                try:
+                    return await getattr(connection, method)(*args)
+                except asyncpg.InternalServerError as caught:
+                    # A restore replaced the tables between the server's planning and its opening them. Nothing was done.
+                    if last or not str(caught).startswith(("could not open relation with OID", "cache lookup failed")):
+                        raise
+        raise AssertionError("the last round returns or raises")
 
     def transaction(self) -> AbstractAsyncContextManager[Queries]:
         return PostgresTransaction(self._shared)
@@ -144,6 +147,8 @@ class PostgresTransaction:
         self._connection: Any = None
         self._busy = asyncio.Lock()
         self._error: StoreError | None = None
+        self._last_used = 0.0
+        self._watchdog: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
         shared = self._shared
@@ -158,33 +163,62 @@ class PostgresTransaction:
             if isinstance(caught, Exception):
                 raise explain(caught, shared.address) from None
             raise
-        shared.task = asyncio.current_task()
+        shared.task, shared.current = asyncio.current_task(), self
+        loop = asyncio.get_running_loop()
+        self._last_used = loop.time()
+        self._watchdog = loop.call_later(shared.server.lease, self._watch)
         return self
+
+    def _watch(self) -> None:
+        """End a transaction that has long done nothing. The server does so too, for the case that we are gone."""
+        shared = self._shared
+        loop = asyncio.get_running_loop()
+        left = self._last_used + shared.server.lease - loop.time()
+        if self._busy.locked():
+            left = shared.server.lease
+        if left > 0:
+            self._watchdog = loop.call_later(left, self._watch)
+            return
+        self.abort(
+            StoreError(
+                f"it did nothing for {shared.server.lease:g} seconds while it kept others from writing",
+                hint="wait for other services before the transaction, or after it",
+                address=shared.address,
+            )
+        )
+
+    def abort(self, error: StoreError) -> None:
+        """Take the connection back: it lasted too long, or the store is closed."""
+        self._error = error
+        if self._connection is not None:
+            self._shared.start(self._end_connection("ROLLBACK"))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if kind is GeneratorExit:
             # The collector takes an abandoned coroutine and will not wait: end the connection instead.
-            self._connection.terminate()
-            task = asyncio.get_running_loop().create_task(self._end(""))
-            self._shared._tasks.add(task)
-            task.add_done_callback(self._shared._tasks.discard)
+            if self._connection is not None:
+                self._connection.terminate()
+                self._shared.start(self._end_connection(""))
             return
         if kind is not None or self._error is not None:
-            await self._end("ROLLBACK")
+            if self._connection is not None:
+                await self._end("ROLLBACK")
             if kind is None:
                 self._check()
             return
         await self._end("COMMIT")
 
     async def _end(self, word: str) -> None:
-        await self._shared.finish(self._end_connection(word))
+        await asyncio.shield(self._shared.start(self._end_connection(word)))
 
     async def _end_connection(self, word: str) -> None:
         shared = self._shared
         connection, self._connection = self._connection, None
-        shared.task = None
+        shared.task = shared.current = None
+        if self._watchdog is not None:
+            self._watchdog.cancel()
         try:
             if connection is not None:
                 async with self._busy:
@@ -225,6 +259,7 @@ class PostgresTransaction:
     async def _run(self, method: str, *args: Any) -> Any:
         async with self._busy:
             self._check()
+            self._last_used = asyncio.get_running_loop().time()
             try:
                 return await getattr(self._connection, method)(*args)
             except Exception as caught:
@@ -289,10 +324,11 @@ class PostgresStore:
             async with PostgresTransaction(shared) as transaction:
                 connection = transaction._connection
                 try:
-                    await connection.execute(f"DROP SCHEMA {quoted(shared.schema)} CASCADE; {creation(shared.schema)}")
+                    await connection.execute(emptying(shared.schema))
                     for step, when in backup.migrations:
                         await apply_migration(connection, step, split(step.sql, "postgres", str(source)), when)
                     await backups.fill(connection, shared.schema, backup, worker)
+                    await self._driver.server.expire()  # before the commit lets waiting transactions go on
                 except Exception as caught:
                     raise explain(caught, shared.address) from None
         finally:
@@ -303,14 +339,27 @@ class PostgresStore:
         await self._driver._close(self)
 
 
+_OWN_TABLES = (
+    "CREATE TABLE {0}._kv (key bytea PRIMARY KEY, value bytea NOT NULL);"
+    " CREATE TABLE {0}._migrations (number integer PRIMARY KEY, name text NOT NULL, digest text NOT NULL,"
+    " applied text NOT NULL, sql text NOT NULL)"
+)
+
+
 def creation(schema: str) -> str:
     """A plugin's schema with our own tables. `blob` is a name for PostgreSQL's `bytea`, so that SQL can be shared."""
     name = quoted(schema)
+    return f"CREATE SCHEMA {name}; CREATE DOMAIN {name}.blob AS bytea; {_OWN_TABLES.format(name)}"
+
+
+def emptying(schema: str) -> str:
+    """The same schema anew. The type `blob` is carried over: statements that other connections prepared refer to it."""
+    name = quoted(schema)
+    aside = quoted(f"rustcare_aside_{hashlib.sha256(schema.encode()).hexdigest()[:16]}")
     return (
-        f"CREATE SCHEMA {name}; CREATE DOMAIN {name}.blob AS bytea;"
-        f" CREATE TABLE {name}._kv (key bytea PRIMARY KEY, value bytea NOT NULL);"
-        f" CREATE TABLE {name}._migrations (number integer PRIMARY KEY, name text NOT NULL, digest text NOT NULL,"
-        " applied text NOT NULL, sql text NOT NULL)"
+        f"CREATE SCHEMA {aside}; ALTER DOMAIN {name}.blob SET SCHEMA {aside}; DROP SCHEMA {name} CASCADE;"
+        f" CREATE SCHEMA {name}; ALTER DOMAIN {aside}.blob SET SCHEMA {name}; DROP SCHEMA {aside};"
+        f" {_OWN_TABLES.format(name)}"
     )
 
 
@@ -376,6 +425,8 @@ class PostgresDriver:
 
     async def _close_shared(self, shared: _Shared) -> None:
         shared.closed = True
+        if shared.current is not None:
+            shared.current.abort(StoreClosed("the store is closed", address=shared.address))
         await shared.settle()
 
     async def drop(self, plugin_id: str) -> None:
