@@ -1,0 +1,51 @@
+"""How long an embedder and a user of the CLI wait, and what an empty kernel costs in memory. Whole processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+from tests.benchmarks.harness import Row
+
+_KERNEL = """
+import time; began = time.perf_counter()
+import asyncio, sys
+from rustcare_kernel import Kernel
+async def main():
+    async with Kernel(sys.argv[1], log_level="silent"):
+        ready = time.perf_counter() - began
+        for line in open("/proc/self/status"):
+            if line.startswith("VmRSS"):
+                print(ready * 1000, int(line.split()[1]) / 1024)
+asyncio.run(main())
+"""
+
+
+def rows() -> Iterator[Row]:
+    """Kernel start without a plugin (import included), its RSS, and `rustcare --help`."""
+    starts, sizes, bare = [], [], []
+    for _ in range(7):
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run(
+                [sys.executable, "-c", _KERNEL, folder], capture_output=True, text=True, check=True
+            ).stdout.split()
+        starts.append(float(done[0]))
+        sizes.append(float(done[1]))
+        bare.append(_wall([sys.executable, "-c", "import asyncio, sqlite3, msgspec, pluggy"]) * 1000)
+    yield Row("kernel start, no plugin", median(starts), None, "ms", aim=150, note="imports included")
+    yield Row("kernel RSS, no plugin", median(sizes), None, "MiB", aim=45)
+    command = str(Path(sys.executable).with_name("rustcare"))
+    helps = [_wall([command, "--help"]) * 1000 for _ in range(7)]
+    floor = [_wall([sys.executable, "-c", "pass"]) * 1000 for _ in range(7)]
+    yield Row("rustcare --help", median(helps), None, "ms", aim=200, note=f"bare Python: {median(floor):.0f} ms")
+
+
+def _wall(command: list[str]) -> float:
+    started = time.perf_counter()
+    subprocess.run(command, capture_output=True, check=True)
+    return time.perf_counter() - started
