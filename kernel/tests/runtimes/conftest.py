@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 import wasmtime
 from rustcare_kernel.runtimes._contract import Code, Host
-from rustcare_kernel.runtimes.component import ComponentInstance, ComponentRuntime
+from rustcare_kernel.runtimes._instance import SandboxInstance
+from rustcare_kernel.runtimes.component import ComponentRuntime
 from rustcare_sdk.context import Delivery, PluginInfo
 from rustcare_sdk.errors import CapabilityDenied, NoProvider
 from rustcare_sdk.manifest import Manifest, read_manifest_text
@@ -219,9 +220,9 @@ class Fixture:
     @property
     def host(self) -> Host:
         return Host(
-            self.ctx,
+            self.ctx,  # type: ignore[arg-type]  # the parts a sandbox can reach
             self.kinds.__contains__,
-            lambda *counts: self.used.append(counts),  # type: ignore[arg-type]
+            lambda *counts: self.used.append(counts),
             self.traps.append,
             cache=self.cache,
             cache_key=self.cache_key,
@@ -264,7 +265,7 @@ async def runtime() -> AsyncIterator[ComponentRuntime]:
 async def load(runtime: ComponentRuntime, fixture: Fixture) -> Callable[..., Any]:
     """`await load(wasm, limits…)`: a loaded and started component on the recording host."""
 
-    async def load(wasm: bytes, body: str = "", *, start: bool = True, **options: str) -> ComponentInstance:
+    async def load(wasm: bytes, body: str = "", *, start: bool = True, **options: str) -> SandboxInstance:
         digest = f"sha256:{hash(wasm)}"
         instance = await runtime.load(Code(manifest_of(body, **options), wasm, digest), fixture.host)
         if start:
@@ -443,7 +444,7 @@ async def python_guest(
     """`await python_guest(limits…)`: the Python plugin, loaded and started."""
     fixture.cache, fixture.cache_key = python_component.cache, b"k" * 32
 
-    async def load(body: str = "", *, start: bool = True) -> ComponentInstance:
+    async def load(body: str = "", *, start: bool = True) -> SandboxInstance:
         manifest = manifest_of(
             f"{body}\n[lifecycle]\nstate_version = 2", runtime=PYTHON_RUNTIME, capabilities=PYTHON_CAPABILITIES
         )

@@ -209,7 +209,7 @@ async def test_state_is_that_of_the_primary_instance(load: Load, wat: Any) -> No
 async def test_start_that_never_ends_is_stopped(load: Load, wat: Any) -> None:
     """start is bounded by lifecycle.start_timeout."""
     endless = wat(start=LOOP, describe='{"handlers":[],"state-version":1,"lifecycle":["start"]}')
-    with pytest.raises(CallLimitExceeded, match="start of acme.test used up its time"):
+    with pytest.raises(CallLimitExceeded, match="used up its time"):
         await load(endless, "[lifecycle]\nstart_timeout = '100ms'")
 
 
@@ -255,7 +255,7 @@ async def test_code_that_is_no_component_is_refused(load: Load) -> None:
     """Bytes that are not a component, or a component without the guest interface, are named as such."""
     with pytest.raises(InvalidCode, match="expected a WebAssembly component"):
         await load(b"\0asm\1\0\0\0")
-    with pytest.raises(InvalidCode, match="to export rustcare:plugin/guest@0.1.0"):
+    with pytest.raises(InvalidCode, match="to export rustcare:plugin/guest"):
         await load(b"\0asm\x0d\0\1\0")
 
 

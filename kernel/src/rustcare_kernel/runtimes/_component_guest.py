@@ -22,7 +22,7 @@ from ._job import Job, Stopped
 from ._linking import linked_interfaces
 from ._wasm_engine import EPOCH_CALLBACK, NO_FUEL_LIMIT, limited_store
 
-__all__ = ["ComponentGuest", "Linked"]
+__all__ = ["ComponentGuest", "LinkedComponent"]
 
 #: The code of a failure with which a guest says that its instance is broken.
 _BROKEN = PluginTrapped.code
@@ -44,7 +44,7 @@ _get_fuel.restype = c_void_p
 _running = threading.local()
 
 
-class Linked:
+class LinkedComponent:
     """A compiled component with everything it may import, ready to be instantiated. Shared by the plugin's instances.
 
     Raises:
@@ -123,6 +123,10 @@ class Linked:
         if error:
             raise WasmtimeError._from_ptr(error)
 
+    def instantiate(self, job: Job) -> ComponentGuest:
+        """A new instance, in the thread that will run it."""
+        return ComponentGuest(self, job)
+
     def close(self) -> None:
         """Let go of the compiled code; every instance is gone by now."""
         self.exports.clear()
@@ -179,7 +183,7 @@ class _Message:
 class ComponentGuest:
     """One instance. Lives in its worker's thread; only `interrupt` may be called from another."""
 
-    def __init__(self, linked: Linked, job: Job) -> None:
+    def __init__(self, linked: LinkedComponent, job: Job) -> None:
         self._linked = linked
         self._limits = linked.manifest.limits
         self.job = job

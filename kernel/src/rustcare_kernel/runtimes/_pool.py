@@ -14,11 +14,12 @@ import asyncio
 import contextlib
 import contextvars
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any, Protocol
 
 from rustcare_sdk.errors import RustCareError
+from rustcare_sdk.message import Message
 
 from ._contract import CallLimitExceeded, PluginTrapped
 from ._job import Job, Stopped
@@ -31,6 +32,18 @@ _JOIN = 5.0
 
 class Sandbox(Protocol):
     """One instance of a guest. Every method but `interrupt` is called in its worker's thread only."""
+
+    def use(self, job: Job) -> Sandbox:
+        """This instance, working for that job now."""
+        ...
+
+    def handle(self, index: int, message: Message[Any], job: Job) -> bytes:
+        """One message; the answer as JSON, not yet checked."""
+        ...
+
+    def call(self, name: str, arguments: Sequence[Any] = ()) -> Any:
+        """Any other function of the guest; JSON as text."""
+        ...
 
     def start(self, job: Job) -> None:
         """Call the guest's `start`, if it has one."""

@@ -20,15 +20,11 @@ from pathlib import Path
 
 from rustcare_sdk.errors import RustCareError
 from rustcare_sdk.manifest import Manifest
+from rustcare_sdk.portable import PORTABLE_SDK
 
 from ._interface import IMPORTS
 
-__all__ = ["PORTABLE", "BuildFailed", "build_component", "build_key", "world_of"]
-
-#: What of `rustcare_sdk` exists in the sandbox.
-PORTABLE = (
-    "__init__.py", "codec.py", "context.py", "contracts", "errors.py", "guest", "message.py", "plugin.py",
-)  # fmt: skip
+__all__ = ["BuildFailed", "build_component", "build_key", "world_of"]
 
 _APP = "rustcare_component"
 _WORLD = "package-of-this-plugin"
@@ -67,17 +63,27 @@ def build_key(package_dir: Path, manifest: Manifest) -> str:
     """A SHA-256 over everything that goes into a build. componentize-py's output differs from run to run for the same
     input, so whoever wants to build once keeps the component under this key.
     """
+    found = hashlib.sha256(f"{version('componentize-py')}\n{world_of(manifest)}\n{manifest.runtime.python}".encode())
+    found.update(_wit_file().read_bytes())
+    files = {f"package/{path.relative_to(package_dir).as_posix()}": path for path in _sources(package_dir)}
+    files.update({f"sdk/{name}": path for name, path in _sdk_files().items()})
+    for name in sorted(files):
+        data = files[name].read_bytes()
+        found.update(f"{name} {len(data)}\n".encode() + data)
+    return found.hexdigest()
+
+
+def _sdk_files() -> dict[str, Path]:
+    """What of `rustcare_sdk` exists in the sandbox: the portable modules, the private ones they share, the guest side."""
     import rustcare_sdk
 
-    sdk = Path(rustcare_sdk.__file__).parent
-    found = hashlib.sha256(f"{version('componentize-py')}\n{world_of(manifest)}".encode())
-    found.update(_wit_file().read_bytes())
-    trees = [(package_dir, _sources(package_dir)), *((sdk, _sources(sdk / name)) for name in PORTABLE)]
-    for base, paths in trees:
-        for path in paths:
-            data = path.read_bytes()
-            found.update(f"{base.name}/{path.relative_to(base).as_posix()} {len(data)}\n".encode() + data)
-    return found.hexdigest()
+    root = Path(rustcare_sdk.__file__).parent
+    found: dict[str, Path] = {}
+    for path in root.iterdir():
+        name = path.stem
+        if name in PORTABLE_SDK or name in ("__init__", "guest") or (path.is_file() and name.startswith("_")):
+            found.update({each.relative_to(root).as_posix(): each for each in _sources(path)})
+    return found
 
 
 def _sources(root: Path) -> list[Path]:
@@ -91,16 +97,9 @@ def _sources(root: Path) -> list[Path]:
 
 
 def _copy_sdk(target: Path) -> None:
-    import rustcare_sdk
-
-    source = Path(rustcare_sdk.__file__).parent
-    target.mkdir()
-    for name in PORTABLE:
-        path = source / name
-        if path.is_dir():
-            shutil.copytree(path, target / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copyfile(path, target / name)
+    for name, path in _sdk_files().items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target / name)
 
 
 def _entry(manifest: Manifest, entry: str, package: str) -> tuple[str, str]:
