@@ -38,7 +38,7 @@ TRACKED = 20_000
 BYTES = 64 * 1024 * 1024
 TICK = 0.25
 RESCAN = 30.0
-STAND_BACK = 3.0
+STAND_BACK = 0.5
 PATIENCE = 3.0
 
 
@@ -82,7 +82,7 @@ class Dispatcher:
         self._seen: dict[str, float] = {}
         self._finished: list[tuple[int, str, int, str]] = []
         self._began = time.monotonic()
-        self._scanned = self._began
+        self._scanned = self._looked = self._began
         self._stand_back = 0.0
         self._paused = False
         self._stopped = False
@@ -103,6 +103,11 @@ class Dispatcher:
         self._cursor = 0
         self.stored(0)
 
+    async def take_over(self) -> None:
+        """Take the lease now, if it is free: the version before has just given it up."""
+        await self._may_publish()
+        self._wake.set()
+
     async def quiet(self) -> None:
         """Return when everything stored so far is settled and written down."""
         await self._quiet.wait()
@@ -113,14 +118,20 @@ class Dispatcher:
         return len(self._tracked)
 
     async def hand_over(self, patience: float | None = None) -> None:
-        """Finish what is on its way (for at most `patience` seconds), write it down, give up the lease, stand back."""
+        """Finish what is on its way (for at most `patience` seconds), write it down, give up the lease, stand back.
+
+        Cancelled before that (the kernel's own patience ended), it goes on publishing as before.
+        """
         self._paused = True
-        await self._landed(patience)
-        await self._flush()
-        self._forget()
-        await self.lease.release()
-        self._stand_back = time.monotonic() + STAND_BACK
-        self._paused = False
+        try:
+            await self._landed(patience)
+            await self._flush()
+            self._forget()
+            await self.lease.release()
+            self._stand_back = time.monotonic() + STAND_BACK
+        finally:
+            self._paused = False
+            self._wake.set()
 
     async def stop(self) -> None:
         """As `hand_over`, for good. What is not handled by then is published again by whoever comes next."""
@@ -171,7 +182,9 @@ class Dispatcher:
             if now - self._scanned > (RESCAN if self._tracked else 1.0):
                 self._scanned = now
                 self._cursor = 0  # another node may have stored something before the cursor
-                self._more = True
+            if now - self._looked > 1.0:
+                self._looked = now
+                self._more = True  # the version before, or another node, may have stored something
             self._wake.set()
 
     async def _may_publish(self) -> bool:

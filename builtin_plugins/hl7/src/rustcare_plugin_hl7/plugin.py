@@ -126,7 +126,7 @@ class Hl7(Plugin):
     async def import_state(self, state: Any) -> None:
         """Publish now: the version before has given up the lease."""
         if self.dispatcher is not None:
-            self.dispatcher.stored(0)
+            await self.dispatcher.take_over()
 
     # services
 

@@ -23,6 +23,8 @@ __all__ = ["Server"]
 READ = 65536
 #: A peer that sends so much outside of frames does not speak MLLP.
 NOISE = 65536
+#: Seconds to wait for a peer to close its side.
+LINGER = 0.5
 
 
 @dataclass(slots=True, eq=False)
@@ -102,6 +104,7 @@ class Server:
             await self._take(connection, reader, decoder)
             connection.answers.put_nowait(None)
             await answering
+            await self._linger(connection, reader)
         finally:
             answering.cancel()
             self._connections.discard(connection)
@@ -142,6 +145,19 @@ class Server:
             return b""
         finally:
             connection.reading = False
+
+    async def _linger(self, connection: _Connection, reader: asyncio.StreamReader) -> None:
+        """Say that no more is coming, and wait for the peer to close. Closing a socket with unread input would reset the
+        connection, and the peer would lose the answers that are still on their way to it."""
+        if connection.broken or not connection.writer.can_write_eof():
+            return
+        try:
+            connection.writer.write_eof()
+            async with asyncio.timeout(LINGER):
+                while await reader.read(READ):
+                    pass
+        except (OSError, TimeoutError):
+            pass
 
     async def _answer(self, connection: _Connection) -> None:
         """Send the answers in the order of the messages, several in one write when they are there."""
