@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 from rustcare_sdk.context import Database, KeyValue, Listener, Logger, PluginInfo, Queries, Secrets
-from rustcare_sdk.errors import InvalidPayload, StoreError
+from rustcare_sdk.errors import BusClosed, InvalidPayload, StoreError
 
 from .bus import Bus, Sender, current_message
 from .grants import Rights
@@ -75,6 +75,7 @@ class PluginContext:
         self._store = store
         self._crashed = crashed
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._closed = False
         self._listeners: list[_Listener] = []
         self._predecessor: PluginContext | None = None
         self.sender = Sender(info.id, rights)
@@ -132,6 +133,10 @@ class PluginContext:
         return decode_as(await self._bus.request(self.sender, service, data, timeout), type_, f"answer of {service}")
 
     def spawn(self, task: Coroutine[Any, Any, Any], *, name: str) -> None:
+        if self._closed:
+            task.close()
+            self._log.warning("a task was not started, the plugin has stopped", task=name)
+            return
         # A fresh context: a background task works for the system, not for whichever message was handled just now.
         running = asyncio.get_running_loop().create_task(
             task, name=f"{self._info.id}: {name}", context=contextvars.Context()
@@ -148,6 +153,8 @@ class PluginContext:
         self, host: str, port: int, handler: Connection, *, ssl: Any = None, limit: int = 65536
     ) -> Listener:
         self.check("net", "listen", f"{host}:{port}")
+        if self._closed:
+            raise BusClosed(f"{self._info.id} has stopped, it cannot listen on {host}:{port}")
         listener = _Listener(self, handler, (host, port))
         live = self._predecessor is None
         inherited = self._inherited(host, port)
@@ -195,7 +202,8 @@ class PluginContext:
             listener.server.close()
 
     async def close(self) -> None:
-        """Cancel the plugin's tasks, close its listeners and connections."""
+        """Cancel the plugin's tasks, close its listeners and connections. Nothing can be opened from now on."""
+        self._closed = True
         for listener in self._listeners:
             await listener.close()
         self._listeners.clear()
