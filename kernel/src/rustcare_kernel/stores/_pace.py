@@ -10,13 +10,16 @@ from __future__ import annotations
 __all__ = ["Pace"]
 
 _QUICK = 0.000_5  # seconds of processor time in a thread that count as quick
-_LONG = 0.003  # seconds in the event loop that send a statement back to the thread
+_LONG = 0.003  # seconds of it in the event loop that send a statement back to the thread
 _PENANCE = 16  # quick runs in a thread after a long one
 _REMEMBERED = 2048
 
 
 class Pace:
-    """Remembers for each SQL text how many quick runs in a thread it still owes before it may run in place."""
+    """Remembers for each SQL text how many quick runs in a thread it still owes before it may run in place.
+
+    All times are the thread's own processor time: that the interpreter or the processor was taken is no statement's fault.
+    """
 
     def __init__(self) -> None:
         self._owed: dict[str, int] = {}
@@ -29,7 +32,7 @@ class Pace:
         return self._owed.get(sql, 0) > 0
 
     def ran_in_thread(self, sql: str, seconds: float) -> None:
-        """Note a run in a thread. `seconds` of the thread's processor time: waiting for the interpreter is no fault."""
+        """Note a run in a thread."""
         owed = self._owed.get(sql, 1)
         if len(self._owed) >= _REMEMBERED and sql not in self._owed:
             self._owed.clear()  # SQL that is never the same twice; forgetting costs each text one run in the thread

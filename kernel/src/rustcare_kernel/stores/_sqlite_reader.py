@@ -2,7 +2,7 @@
 
 In WAL mode a reader sees the last commit and waits for nobody. How long a read takes cannot be known before, so it
 starts in place with a deadline of two milliseconds; one that overruns it is stopped, which has no effect since it only
-reads, and runs again in the thread.
+reads, and runs again in a thread.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ._pace import Pace
@@ -25,7 +26,8 @@ __all__ = ["Read", "Reader", "read_all", "read_one"]
 Row = Mapping[str, Any]
 Read = Callable[[sqlite3.Connection], Any]
 
-_DEADLINE = 0.002  # seconds a read may keep the event loop
+_DEADLINE = 0.002  # seconds of processor time that a read may keep the event loop
+_LANES = 4  # long reads of one store that run at the same time
 _STEPS = 1000  # steps of SQLite's machine between two looks at the clock
 
 
@@ -49,6 +51,57 @@ def read_one(sql: str, params: Sequence[Any], connection: sqlite3.Connection) ->
     return None if row is None else dict(zip(names, row, strict=True))
 
 
+class _Lane:
+    """A thread and a connection for long reads."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.worker = Worker(name)
+        self.waiting = 0
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._running: object | None = None
+
+    async def read(self, read: Read, note: Callable[[float], None]) -> Any:
+        """The result of `read`; it is stopped when the caller is cancelled. `note` gets the processor time it took."""
+        token = object()
+        cancelled = False
+
+        def job() -> Any:
+            if self._connection is None:
+                self._connection = connect(self._path, read_only=True)
+            started = time.thread_time()
+            self._running = token
+            try:
+                while not cancelled:
+                    try:
+                        return read(self._connection)
+                    except sqlite3.OperationalError as error:
+                        # An interrupt that was meant for the read before this one: once more.
+                        if cancelled or not _was_interrupted(error):
+                            raise
+                return None
+            finally:
+                self._running = None
+                note(time.thread_time() - started)
+
+        self.waiting += 1
+        try:
+            return await self.worker.run(job)
+        except asyncio.CancelledError:
+            cancelled = True
+            if self._running is token and self._connection is not None:
+                self._connection.interrupt()
+            raise
+        finally:
+            self.waiting -= 1
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self.worker.run(self._connection.close)
+            self._connection = None
+        await self.worker.stop()
+
+
 class Reader:
     """Reads of one store outside of transactions."""
 
@@ -56,10 +109,9 @@ class Reader:
         self._writer = writer
         self._pace = Pace()
         self._guarded: sqlite3.Connection | None = None
-        self._long: sqlite3.Connection | None = None
+        self._lanes: list[_Lane] = []
         self._deadline = 0.0
         self._closed = False
-        self.worker = Worker(f"reads {writer.address}")
 
     async def read(self, sql: str, read: Read) -> Any:
         """The result of `read`, which only reads.
@@ -67,63 +119,50 @@ class Reader:
         Raises:
             sqlite3.Error: what SQLite says; the caller explains it.
         """
-        if self._closed:
-            raise StoreClosed("the store is closed", address=self._writer.address)
+        self._check()
         connection = self._writer.reader or await self._writer.opened()
         if connection is not self._guarded:
             connection.set_progress_handler(self._overdue, _STEPS)
             self._guarded = connection
-        # What was long the last time goes to the thread at once; what was never seen may try here, the deadline holds.
+        # What was long the last time goes to a thread at once; what was never seen may try here, the deadline holds.
         if not self._pace.was_long(sql):
-            started = time.perf_counter()
+            started = time.thread_time()
             self._deadline = started + _DEADLINE
             try:
                 return read(connection)
             except sqlite3.OperationalError as error:
-                if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_INTERRUPT:
+                if not _was_interrupted(error):
                     raise
             finally:
-                self._pace.ran_in_place(sql, time.perf_counter() - started)
-        return await self._read_there(sql, read)
+                self._pace.ran_in_place(sql, time.thread_time() - started)
+        return await self._lane().read(read, partial(self._pace.ran_in_thread, sql))
+
+    def _check(self) -> None:
+        if self._closed:
+            raise StoreClosed("the store is closed", address=self._writer.address)
 
     def _overdue(self) -> int:
-        return time.perf_counter() > self._deadline
+        # Processor time, not the clock on the wall: a read is not long because another process had the processor.
+        return time.thread_time() > self._deadline
 
-    async def _read_there(self, sql: str, read: Read) -> Any:
-        cancelled = False
-        running = False
+    def _lane(self) -> _Lane:
+        free = min(self._lanes, key=lambda lane: lane.waiting, default=None)
+        if free is None or (free.waiting and len(self._lanes) < _LANES):
+            free = _Lane(self._writer.path, f"reads {self._writer.address}")
+            self._lanes.append(free)
+        return free
 
-        def job() -> Any:
-            nonlocal running
-            if self._long is None:
-                self._long = connect(self._writer.path, read_only=True)
-            started = time.thread_time()
-            running = True
-            try:
-                while not cancelled:
-                    try:
-                        return read(self._long)
-                    except sqlite3.OperationalError as error:
-                        # An interrupt that was meant for the read before this one: once more.
-                        if cancelled or getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_INTERRUPT:
-                            raise
-                return None
-            finally:
-                running = False
-                self._pace.ran_in_thread(sql, time.thread_time() - started)
-
-        try:
-            return await self.worker.run(job)
-        except asyncio.CancelledError:
-            cancelled = True
-            if running and self._long is not None:
-                self._long.interrupt()
-            raise
+    async def aside(self, job: Callable[[], None]) -> None:
+        """Run something long that reads the file through a connection of its own, such as a backup."""
+        self._check()
+        await self._lane().worker.run(job)
 
     async def close(self) -> None:
-        """Stop the thread. The connection for short reads is the writer's to close."""
+        """Stop the threads. The connection for short reads is the writer's to close."""
         self._closed = True
-        if self._long is not None:
-            await self.worker.run(partial(sqlite3.Connection.close, self._long))
-            self._long = None
-        await self.worker.stop()
+        for lane in self._lanes:
+            await lane.close()
+
+
+def _was_interrupted(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_INTERRUPT

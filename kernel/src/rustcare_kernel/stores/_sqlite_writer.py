@@ -147,11 +147,11 @@ class Writer:
     def run_here(self, sql: str, job: Job) -> Any:
         """Run a quick statement in place."""
         assert self._connection is not None
-        started = time.perf_counter()
+        started = time.thread_time()
         try:
             return job(self._connection)
         finally:
-            self.pace.ran_in_place(sql, time.perf_counter() - started)
+            self.pace.ran_in_place(sql, time.thread_time() - started)
 
     def run_there(self, sql: str, job: Job, done: Callable[[Any, BaseException | None], None]) -> None:
         """Run a statement in the thread; `done` comes back in the event loop."""

@@ -307,7 +307,7 @@ class SqliteStore:
 
     async def backup(self, target: Path) -> None:
         await self._shared.writer.opened()
-        await self._shared.reader.worker.run(partial(write_backup, self._shared.writer.path, target))
+        await self._shared.reader.aside(partial(write_backup, self._shared.writer.path, target))
 
     async def restore(self, source: Path) -> None:
         await self._shared.writer.alone(partial(restore_into, source=source))
