@@ -95,12 +95,28 @@ def test_the_environment_has_no_kernel(sdk_only: tuple[Path, Path], package: str
     assert not list(packages.glob("*.pth")), "a path file could lead back to this checkout"
 
 
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+package = importlib.import_module(sys.argv[1])
+for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+    importlib.import_module(module.name)
+"""
+
+
 @pytest.mark.parametrize("name", plugins())
-def test_a_plugin_needs_the_sdk_alone(sdk_only: tuple[Path, Path], name: str, tmp_path: Path) -> None:
-    """A built-in plugin's own tests pass where it and the SDK are installed and nothing else of ours."""
+def test_a_plugin_imports_the_sdk_alone(sdk_only: tuple[Path, Path], name: str, tmp_path: Path) -> None:
+    """Every module of a built-in plugin can be imported where it and the SDK are installed and nothing else of ours."""
     python, packages = sdk_only
     unpack(f"builtin_plugins/{name}", packages, tmp_path)
-    shutil.copytree(ROOT / "builtin_plugins" / name / "tests", tmp_path / "tests")
+    subprocess.run([python, "-I", "-c", IMPORT_ALL, f"rustcare_plugin_{name}"], check=True)
+    assert (packages / f"rustcare_plugin_{name}" / "plugin.toml").is_file()
+
+
+def test_a_plugin_works_with_the_sdk_alone(sdk_only: tuple[Path, Path], tmp_path: Path) -> None:
+    """A built-in plugin's own tests pass where it and the SDK are installed and nothing else of ours."""
+    python, packages = sdk_only
+    unpack("builtin_plugins/hl7", packages, tmp_path)
+    shutil.copytree(ROOT / "builtin_plugins" / "hl7" / "tests", tmp_path / "tests")
     settings = "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
     (tmp_path / "pytest.ini").write_text(settings)
     command = [python, "-I", "-m", "pytest", "-q", "--import-mode=importlib", "-p", "no:cacheprovider", "tests"]
