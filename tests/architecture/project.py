@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
 import re
 import subprocess
 import tomllib
@@ -66,14 +65,17 @@ def documents() -> tuple[Path, ...]:
 
 
 def module_names(member: str) -> Iterator[str]:
-    """The dotted names of a member's modules, the package itself first."""
-    name = import_name(member)
-    yield name
-    folder = str(ROOT / member / "src" / name)
-    for module in pkgutil.walk_packages([folder], f"{name}."):
-        # `__main__` runs, and what lies in a guest folder runs in the sandbox's Python only
-        if not module.name.endswith(".__main__") and not re.search(r"\._?guest(\.|$)", module.name):
-            yield module.name
+    """The dotted names of a member's modules, the package itself first.
+
+    Found by their files: a folder without an `__init__` must not hide its modules. Left out are `__main__`, which runs,
+    and guest folders, whose modules run in the sandbox's Python only.
+    """
+    source = ROOT / member / "src"
+    for path in sorted(source.rglob("*.py")):
+        parts = path.relative_to(source).with_suffix("").parts
+        if "templates" in parts or "guest" in parts or parts[-1] == "__main__":
+            continue
+        yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def public_modules() -> list[str]:

@@ -328,7 +328,7 @@ def click_command(name: str) -> Any:
         return typer.main.get_command(inner)
     command: Any = typer.main.get_command(app)
     for word in name.split():
-        command = command.commands[word]
+        command = command.get_command(typer.Context(command), word)
     return command
 
 

@@ -65,6 +65,13 @@ def test_modules_are_short() -> None:
     assert {name: size for name, size in sizes.items() if size > MAX_LINES} == {}
 
 
+def test_every_package_has_an_init() -> None:
+    """Every folder of modules below a `src` has an `__init__.py`, so that tools that walk packages see it."""
+    folders = {path.parent for path in source_files() if "src" in path.parts and "templates" not in path.parts}
+    missing = [folder for folder in folders if folder.name != "src" and not (folder / "__init__.py").is_file()]
+    assert sorted(str(folder.relative_to(ROOT)) for folder in missing) == []
+
+
 def rules_in(path: Path) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
     """The test functions of a file, those in classes included."""
     return [
