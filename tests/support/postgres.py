@@ -14,7 +14,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -182,18 +182,14 @@ def _user() -> str:
     raise NoServer("root needs another account to run the server as, and there is neither `postgres` nor `nobody`")
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None]:
     """Say in the last lines what was left out, so that a green run cannot hide it."""
+    yield
     if not _MISSING:
         return
-    skipped = [
-        report
-        for report in terminalreporter.stats.get("skipped", [])
-        if isinstance(report.longrepr, tuple) and "no PostgreSQL: " in report.longrepr[2]
-    ]
+    reports = terminalreporter.stats.get("skipped", []) + terminalreporter.stats.get("error", [])
+    count = sum("no PostgreSQL: " in str(report.longrepr) for report in reports)
     terminalreporter.section("PostgreSQL", sep="!", yellow=True, bold=True)
-    terminalreporter.write_line(
-        f"{len(skipped)} tests need a PostgreSQL server and did NOT run: {_MISSING[0]}", yellow=True
-    )
+    terminalreporter.write_line(f"{count} tests need a PostgreSQL server and did NOT run: {_MISSING[0]}", yellow=True)
     terminalreporter.write_line(f"Name a server with {_VARIABLE}, or install PostgreSQL's binaries.", yellow=True)
