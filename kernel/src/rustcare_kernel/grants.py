@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 from msgspec import Struct
-from rustcare_sdk.capability import Capability, covers, parse
+from rustcare_sdk.capability import Capability, covers, intersect, parse
 from rustcare_sdk.errors import CapabilityDenied
 
 from .accounting import Accounting, Use
@@ -25,6 +25,8 @@ from .errors import GrantExceedsParent, GrantUnknown, RateExceeded
 __all__ = ["Grant", "Grants", "Issuer", "Rights"]
 
 Issuer = Literal["operator", "tenant"]
+
+_FOREVER = float("inf")
 
 
 class Grant(Struct, frozen=True):
@@ -100,6 +102,11 @@ class Grants:
             GrantExceedsParent: it would hold more than its parent: a wider capability, another tenant, a longer life.
         """
         wanted = parse(capability)
+        if issuer == "tenant" and tenant is None:
+            raise GrantExceedsParent(
+                f"a tenant grants {wanted} to {plugin} for itself only, this would be for every tenant",
+                hint="name the tenant",
+            )
         if parent is not None:
             above = self._nodes.get(parent)
             if above is None or not self._alive(above):
@@ -196,6 +203,17 @@ class Grants:
         self._tenants_with_a_say.add((plugin, tenant))
         self.epoch += 1
 
+    def forget_plugin(self, plugin: str) -> None:
+        """Drop everything about a plugin that is removed, whatever its digest."""
+        for known, digest in [*self._by_package, *self._manifests]:
+            if known == plugin:
+                self.forget(plugin, digest)
+        self._tenants_with_a_say = {pair for pair in self._tenants_with_a_say if pair[0] != plugin}
+
+    def digests(self, plugin: str) -> list[str]:
+        """Every digest of a plugin that holds grants or is declared: the running one, earlier ones, one on its way."""
+        return list(dict.fromkeys(digest for known, digest in [*self._by_package, *self._manifests] if known == plugin))
+
     def of(self, plugin: str, digest: str) -> Iterator[Grant]:
         """The grants in force for one package."""
         return (node.grant for node in self._by_package.get((plugin, digest), ()) if self._alive(node))
@@ -216,13 +234,14 @@ class Grants:
     def find(self, plugin: str, digest: str, tenant: str, wanted: Capability) -> tuple[Capability, bool]:
         """The granted capability that allows a use, and whether the answer may be cached (it does not expire).
 
-        Raises CapabilityDenied, which says which of the four parties did not agree.
+        Its rate is the lowest that manifest, operator and tenant set. Raises CapabilityDenied, which says which of the
+        parties did not agree.
         """
-        asked = self._manifests.get((plugin, digest), ())
-        if not any(covers(_bare(item), wanted) for item in asked):
+        asked = _loosest(item for item in self._manifests.get((plugin, digest), ()) if covers(_bare(item), wanted))
+        if asked is None:
             raise _denied(plugin, wanted, "its manifest does not ask for it", "declare it in plugin.toml and upgrade")
-        operator: _Node | None = None
-        by_tenant: _Node | None = None
+        by_operator: list[Capability] = []
+        by_tenant: list[Capability] = []
         steady = True
         for node in self._by_package.get((plugin, digest), ()):
             grant = node.grant
@@ -232,20 +251,25 @@ class Grants:
             if not self._alive(node):
                 continue
             if grant.deny:
-                if covers(_bare(node.capability), wanted) or covers(wanted, _bare(node.capability)):
+                # A use may itself be a pattern (a subscription): it is denied when any part of it is.
+                if intersect(_bare(node.capability), wanted) is not None:
                     raise _denied(plugin, wanted, "it is denied by the operator or the tenant", "lift the deny first")
             elif covers(_bare(node.capability), wanted):
-                if grant.issuer == "tenant":
-                    by_tenant = by_tenant or node
-                elif operator is None or _looser(node, operator):
-                    operator = node
+                (by_tenant if grant.issuer == "tenant" else by_operator).append(node.capability)
+        operator = _loosest(by_operator)
         if operator is None:
             raise _denied(
                 plugin, wanted, "the operator has not granted it", f"rustcare plugin grant {plugin} '{wanted}'"
             )
-        if by_tenant is None and (plugin, tenant) in self._tenants_with_a_say:
-            raise _denied(plugin, wanted, f"tenant {tenant!r} has not granted it", "the tenant must grant it")
-        return operator.capability, steady
+        parties = [operator, asked]
+        if (plugin, tenant) in self._tenants_with_a_say:
+            own = _loosest(by_tenant)
+            if own is None:
+                raise _denied(plugin, wanted, f"tenant {tenant!r} has not granted it", "the tenant must grant it")
+            parties.append(own)
+        limits = [item for item in parties if item.rate is not None]
+        strictest = min(limits, key=lambda item: item.rate or 0.0).options if limits else ()
+        return Capability(operator.kind, operator.action, operator.scope, strictest), steady
 
     def _alive(self, node: _Node) -> bool:
         """In force: not revoked, not expired, and so is every grant above it."""
@@ -381,11 +405,9 @@ def _bare(capability: Capability) -> Capability:
     return Capability(capability.kind, capability.action, capability.scope)
 
 
-def _looser(node: _Node, than: _Node) -> bool:
-    """Of two grants that both allow a use, the one without a rate, or with the higher one, counts."""
-    if than.capability.rate is None:
-        return False
-    return node.capability.rate is None or node.capability.rate > than.capability.rate
+def _loosest(capabilities: Iterable[Capability]) -> Capability | None:
+    """Of those that all allow a use, the one without a rate, or else with the highest."""
+    return max(capabilities, key=lambda item: _FOREVER if item.rate is None else item.rate, default=None)
 
 
 def _denied(plugin: str, wanted: Capability, why: str, hint: str) -> CapabilityDenied:
