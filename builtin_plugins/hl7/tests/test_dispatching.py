@@ -390,3 +390,19 @@ async def test_health_says_what_is_wrong(receiver: Any) -> None:
         assert health.ok
         assert set(health.details) == {"connections", "backlog", "publishes", "last_error"}
     assert not (await Hl7().health()).ok
+
+
+async def test_an_upgrade_keeps_everything(receiver: Any, connect: Any, message: Any, settled: Any) -> None:
+    """The next version has the messages, the duplicates and the lease of the one before."""
+    async with receiver() as h:
+        got: list[str] = []
+        h.subscribe("hl7.>", lambda m: got.append(m.data.control_id))
+        async with connect(h) as client:
+            await feed(client, [message("1"), message("2")])
+        await settled(h)
+        await h.upgrade(Hl7)
+        async with connect(h) as client:
+            await feed(client, [message("2"), message("3")])
+        await settled(h)
+        assert got == ["1", "2", "3"]
+        assert (await h.request(hl7.STATUS, hl7.StatusRequest())).duplicates == 1

@@ -340,3 +340,39 @@ async def test_a_peer_that_never_reads_its_answers_is_dropped(receiver: Any, con
         await flooding
         async with connect(h) as client:
             assert await client.ask(message()) == ("AA", "C1")
+
+
+async def test_a_very_long_sender_name_makes_a_key_of_bounded_length(receiver: Any, connect: Any, message: Any) -> None:
+    """Two such senders are told apart, and the same message is still recognised."""
+    async with receiver() as h, connect(h) as client:
+        for facility in ("\u00e9" * 999, "\u00e9" * 998, "\u00e9" * 999):
+            assert await client.ask(message(facility=facility)) == ("AA", "C1")
+        found = await status(h)
+        assert (found.received, found.duplicates) == (2, 1)
+        rows = await h.database.fetch("SELECT base_key FROM messages")
+        assert all(len(row["base_key"]) < 100 for row in rows)
+
+
+async def test_what_waits_in_memory_is_bounded(
+    receiver: Any, connect: Any, message: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the disk is slow, connections are not read beyond the budget; then everything is stored."""
+    monkeypatch.setattr("rustcare_plugin_hl7.intake.QUEUE_BYTES", 5000)
+    gate = asyncio.Event()
+    async with receiver(pipeline=1000) as h, connect(h) as client:
+        write = h.plugin.intake._write
+
+        async def slow(batch: Any) -> Any:
+            await gate.wait()
+            return await write(batch)
+
+        h.plugin.intake._write = slow
+        client.write(b"".join(wrap(message(str(number), more="NTE|1||" + "x" * 900 + "\r")) for number in range(50)))
+        await client.writer.drain()
+        async with connect(h) as other:
+            other.write(wrap(message("X")))
+            gate.set()
+            assert b"|X" in await other.answer()
+        for _ in range(50):
+            await client.answer()
+        assert (await status(h)).received == 51

@@ -24,6 +24,8 @@ __all__ = ["Intake", "Outcome"]
 
 BATCH = 256
 BATCH_BYTES = 16 * 1024 * 1024
+#: So much may wait to be stored, of all connections together; beyond it they are not read.
+QUEUE_BYTES = 64 * 1024 * 1024
 _INTERNAL = Rejection(207, "the message could not be stored; send it again later", segment="")
 
 
@@ -81,7 +83,10 @@ class Intake:
         self._store_reused = store_reused
         self._keep_rejected = keep_rejected
         self._queue: deque[_Entry] = deque()
+        self._queued = 0
         self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
         self.last_error = ""
 
     def submit(self, frame: Frame) -> asyncio.Future[Outcome | None]:
@@ -114,8 +119,15 @@ class Intake:
             )
         done: asyncio.Future[Outcome | None] = asyncio.get_running_loop().create_future()
         self._queue.append(_Entry(parsed, digest, frame.size, received, frame.data, incoming, done))
+        self._queued += len(frame.data)
+        if self._queued > QUEUE_BYTES:
+            self._room.clear()
         self._wake.set()
         return done
+
+    async def room(self) -> None:
+        """Return when there is room for more messages in memory."""
+        await self._room.wait()
 
     async def run(self) -> None:
         """The background task: store what is queued, batch by batch."""
@@ -134,6 +146,8 @@ class Intake:
         """Give up what is still queued: it was not acknowledged."""
         _give_up(self._queue)
         self._queue.clear()
+        self._queued = 0
+        self._room.set()
 
     def _take(self) -> list[_Entry]:
         batch: list[_Entry] = []
@@ -142,6 +156,9 @@ class Intake:
             entry = self._queue.popleft()
             size += len(entry.content)
             batch.append(entry)
+        self._queued -= size
+        if self._queued <= QUEUE_BYTES:
+            self._room.set()
         return batch
 
     async def _settle(self, batch: Sequence[_Entry]) -> None:

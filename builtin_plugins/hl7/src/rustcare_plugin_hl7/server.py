@@ -118,6 +118,7 @@ class Server:
                 return
             for frame in decoder.feed(data):
                 await connection.room.acquire()
+                await self._intake.room()
                 connection.answers.put_nowait(self._intake.submit(frame))
                 if frame.oversize and self._settings.oversize == "close":
                     return

@@ -5,6 +5,7 @@ Statements stay in the subset that SQLite and PostgreSQL both speak.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +16,8 @@ from rustcare_sdk.context import Database, Queries
 __all__ = ["Incoming", "MessageStore", "Row", "Selection", "base_key", "full_key"]
 
 CHUNK = 512
+#: Longer keys are hashed: an index of PostgreSQL takes about 2,700 bytes.
+MAX_KEY = 512
 _META = (
     "id, base_key, variant, renewed, type, event, control_id, sending_facility, version, codec, received, "
     "status, attempts, error, size"
@@ -23,7 +26,8 @@ _META = (
 
 def base_key(application: str, facility: str, control_id: str) -> str:
     """What identifies a message: its sender and its control id, separated by `|`, percent-encoded where needed."""
-    return "|".join(quote(part, safe=" ^&.:-_/()+,") for part in (facility, application, control_id))
+    key = "|".join(quote(part, safe=" ^&.:-_/()+,") for part in (facility, application, control_id))
+    return key if len(key) <= MAX_KEY else f"sha256:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def full_key(row: Mapping[str, Any]) -> str:
