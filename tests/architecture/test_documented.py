@@ -30,6 +30,7 @@ from tests.architecture.project import (
     table_names,
 )
 
+FINDINGS = "Findings of `rustcare plugin check`"
 CONTRACTS = ("fhir", "hl7", "plugin")
 
 
@@ -108,11 +109,40 @@ def error_codes() -> set[str]:
 
 def test_every_error_code_is_documented() -> None:
     """docs/reference/errors.md lists every code that can occur, and no other."""
-    documented = table_names(page("errors.md"))
+    documented = table_names(page("errors.md").partition(f"## {FINDINGS}")[0])
     assert len(set(documented)) == len(documented), "a code stands twice"
     codes = error_codes()
     assert set(documented) - codes == set(), "documented, but no such code exists"
     assert codes - set(documented) == set(), "not documented"
+
+
+def test_every_finding_is_documented() -> None:
+    """docs/reference/errors.md lists every code that `rustcare plugin check` reports, and no other."""
+    form = re.compile(r"(?:portable|capability|import|manifest|config|project)\.[a-z-]+")
+    sources = ("sdk/src/rustcare_sdk/portable.py", "sdk/src/rustcare_sdk/_capability_check.py")
+    codes = {
+        node.value
+        for source in (*sources, "cli/src/rustcare_cli/author/check.py")
+        for node in ast.walk(ast.parse((ROOT / source).read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and form.fullmatch(node.value)
+    }
+    assert set(table_names(section(page("errors.md"), FINDINGS))) == codes
+
+
+def test_the_portable_subset_is_documented() -> None:
+    """docs/explanation/portable-subset.md lists the modules and names that the check lets through, and no other."""
+    from rustcare_sdk.portable import ALLOWED_MODULES, ALLOWED_NAMES, PORTABLE_SDK
+
+    text = section((DOCS / "explanation" / "portable-subset.md").read_text(), "What you may use")
+    items = re.split(r"^- ", text, flags=re.M)
+    modules, names, sdk = (
+        next(item for item in items if item.startswith(start))
+        for start in ("Of the standard library", "Of these modules", "From the SDK")
+    )
+    assert set(re.findall(r"`([\w.]+)`", modules)) == ALLOWED_MODULES
+    rows = re.findall(r"^\| `([\w.]+)` \| (.*) \|$", names, re.M)
+    assert {module: set(re.findall(r"`(\w+)`", row)) for module, row in rows} == dict(ALLOWED_NAMES)
+    assert set(re.findall(r"`([\w.]+)`", sdk)) - {"rustcare_sdk"} == PORTABLE_SDK
 
 
 def test_error_codes_are_unique() -> None:
