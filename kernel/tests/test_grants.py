@@ -347,6 +347,14 @@ def test_the_catalog_gives_back_what_was_written(tmp_path: Path) -> None:
         entry.config,
         entry.previous,
     )
+    catalog.put(entry, (), (4, '{"b": 2}'))
+    catalog.put(entry)
+    assert catalog.snapshot("p.q") == (DIGEST, 4, '{"b": 2}')
+    catalog.put(entry, (), (4, None))
+    assert catalog.snapshot("p.q") is None
+    catalog.quarantine("p.q", "it trapped")
+    catalog.quarantine("x.y", "it is not there")
+    assert [(item.id, item.quarantine, item.enabled) for item in catalog.entries()] == [("p.q", "it trapped", True)]
     catalog.drop_grants([child.id, own.id])
     assert catalog.grants() == [root]
     assert catalog.tenants_with_a_say() == [("p.q", "north")]  # it has spoken, also when it took all back

@@ -84,10 +84,13 @@ class Catalog:
             self._db.execute("INSERT OR IGNORE INTO meta VALUES ('schema', ?), ('revision', '0')", (_VERSION,))
             found = self._db.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()[0]
         except sqlite3.DatabaseError as error:
+            if hasattr(self, "_db"):
+                self._db.close()
             raise CatalogCorrupt(
                 f"the catalog cannot be read: {error}", hint="restore it from a backup", address=str(path)
             ) from None
         if found != _VERSION:
+            self._db.close()
             raise CatalogCorrupt(
                 f"the catalog has schema {found}, this kernel reads schema {_VERSION}",
                 hint="start the kernel that wrote it",
@@ -108,10 +111,11 @@ class Catalog:
                 self._db.execute(
                     "UPDATE meta SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) WHERE key = 'revision'"
                 )
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # a failed commit may have ended it already
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def _rows(self, sql: str, params: Iterable[Any] = ()) -> list[Any]:
         with self._lock:
@@ -136,9 +140,16 @@ class Catalog:
             raise PluginUnknown(f"plugin {plugin_id!r} is not installed; installed are: {known}")
         return _entry(rows[0])
 
-    def put(self, entry: Entry, grants: Iterable[Grant] = ()) -> None:
-        """Write a plugin's desired state together with new grants, in one commit."""
+    def put(
+        self, entry: Entry, grants: Iterable[Grant] = (), handed_over: tuple[int, str | None] | None = None
+    ) -> None:
+        """Write a plugin's desired state together with new grants, in one commit.
+
+        `handed_over` is the state that goes with it: its version and JSON text, or None when there is none any more.
+        """
         with self._write() as db:
+            if handed_over is not None:
+                _write_snapshot(db, entry.id, entry.digest, *handed_over)
             db.execute(
                 "INSERT OR REPLACE INTO plugins VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
@@ -154,6 +165,11 @@ class Catalog:
                 ),
             )
             _insert_grants(db, grants)
+
+    def quarantine(self, plugin_id: str, why: str) -> None:
+        """Write down that a plugin is quarantined; nothing else of its entry is touched, and a removed one stays so."""
+        with self._write() as db:
+            db.execute("UPDATE plugins SET quarantine = ?, changed = ? WHERE id = ?", (why, time.time(), plugin_id))
 
     def remove(self, plugin_id: str) -> None:
         """Forget a plugin and all its grants."""
@@ -185,15 +201,22 @@ class Catalog:
 
     # hand-over
 
-    def save_snapshot(self, plugin_id: str, digest: str, version: int, state: str) -> None:
-        """Keep the state that a plugin handed over or saved when it stopped (JSON text)."""
+    def save_snapshot(self, plugin_id: str, digest: str, version: int, state: str | None) -> None:
+        """Keep the state that a plugin handed over or saved when it stopped (JSON text); None when it had none."""
         with self._write() as db:
-            db.execute("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?)", (plugin_id, digest, version, state))
+            _write_snapshot(db, plugin_id, digest, version, state)
 
     def snapshot(self, plugin_id: str) -> tuple[str, int, str] | None:
         """The kept state of a plugin: digest, state version, JSON text."""
         rows = self._rows("SELECT digest, version, state FROM snapshots WHERE plugin = ?", (plugin_id,))
         return tuple(rows[0]) if rows else None
+
+
+def _write_snapshot(db: sqlite3.Connection, plugin_id: str, digest: str, version: int, state: str | None) -> None:
+    if state is None:
+        db.execute("DELETE FROM snapshots WHERE plugin = ?", (plugin_id,))
+    else:
+        db.execute("INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?)", (plugin_id, digest, version, state))
 
 
 def _insert_grants(db: sqlite3.Connection, grants: Iterable[Grant]) -> None:
