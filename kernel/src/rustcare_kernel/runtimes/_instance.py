@@ -131,5 +131,5 @@ class SandboxInstance:
             return
         self._closed = True
         self._tell(self)
-        await self._pool.close()
-        self._linked.close()
+        if await self._pool.close():
+            self._linked.close()  # else a guest still runs it

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from rustcare_sdk.manifest import Manifest
 
 from ._contract import Host, LinkRefused
 from ._interface import IMPORTS, PACKAGE, VERSION, Interface
 
-__all__ = ["linked_interfaces"]
+__all__ = ["linked_interfaces", "needs_wasi"]
 
 
 def linked_interfaces(imports: Iterable[str], manifest: Manifest, host: Host) -> tuple[list[Interface], frozenset[str]]:
@@ -56,3 +56,24 @@ def _offered(name: str) -> Interface | None:
     if package != PACKAGE or version.split(".")[:2] != VERSION.split(".")[:2]:
         return None
     return IMPORTS.get(short)
+
+
+def needs_wasi(modules: Collection[str], manifest: Manifest, host: Host) -> bool:
+    """Whether to link WASI preview 1 (Extism only; compilers such as Go's cannot do without).
+
+    It gives the clock and randomness, and nothing else: no files, no environment, no network.
+
+    Raises:
+        LinkRefused: it is imported and those capabilities are not held.
+    """
+    if "wasi_snapshot_preview1" not in modules:
+        return False
+    for interface in (IMPORTS["clock"], IMPORTS["random"]):
+        if not host.granted(interface.kind):
+            raise LinkRefused(
+                f"the code of {manifest.plugin.id} imports wasi_snapshot_preview1, which gives clock and randomness; "
+                f"that needs {interface.example}, which was not granted",
+                hint="ask for clock:read and random:read in plugin.toml, or build without WASI",
+                address="wasi_snapshot_preview1",
+            )
+    return True

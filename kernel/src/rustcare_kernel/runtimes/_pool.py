@@ -251,8 +251,10 @@ class Pool:
         else:
             future.set_exception(error)
 
-    async def close(self) -> None:
-        """Stop what runs, drop every instance, end every thread."""
+    async def close(self) -> bool:
+        """Stop what runs, drop every instance, end every thread. False when a guest could not be stopped: WASI lets an
+        Extism module sleep where nothing wakes it; its thread ends when it wakes up.
+        """
         self._closed = True
         for job in tuple(self._jobs):
             job.cancel()
@@ -264,6 +266,7 @@ class Pool:
         for worker in workers:
             if worker.ended.done():
                 worker.thread.join()
+        return all(worker.ended.done() for worker in workers)
 
 
 def _nothing(sandbox: Sandbox, job: Job) -> None:
