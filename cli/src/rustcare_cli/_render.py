@@ -86,7 +86,12 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str =
         from rich.text import Text
 
         shown = Table(
-            title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, title_style="bold"
+            title=title or None,
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            pad_edge=False,
+            title_style="bold",
+            show_edge=False,
         )
         for name in columns:
             number = bool(cells) and all(row[columns.index(name)].replace(",", "").isdigit() for row in cells)

@@ -155,7 +155,7 @@ def status(data: Data = DEFAULT_DATA, json: Json = False) -> None:
 
 
 def stop(data: Data = DEFAULT_DATA, json: Json = False) -> None:
-    """Drain and stop the kernel that runs on a data folder; returns when it has ended."""
+    """Drain and stop the kernel. Returns when it has ended."""
     from ._client import connect
     from ._render import busy, print_json, say
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from rustcare_kernel.package import Package
 from rustcare_sdk.errors import RustCareError
 
-from rustcare_cli._render import say, table
+from rustcare_cli._render import say
 
 from .project import Project
 
@@ -234,11 +234,15 @@ def _check_pyproject(project: Project, package: Package) -> Iterator[Finding]:
 
 
 def show_findings(findings: list[Finding], folder: Path) -> None:
-    """What was found, for people."""
-    rows = [(item.level, item.where, item.message + (f" ({item.hint})" if item.hint else "")) for item in findings]
-    if not rows:
+    """What was found, for people, one line each as compilers write them, so that editors can jump there."""
+    if not findings:
         say(f"{folder}: nothing to complain about", "green")
         return
-    table(("", "where", "what"), rows)
+    for item in findings:
+        say(f"{item.where}: {item.level}: {item.message} [{item.code}]", "red" if item.level == "error" else "yellow")
+        if item.hint:
+            say(f"    {item.hint}", "dim")
     errors = sum(item.level == "error" for item in findings)
-    say(f"{errors} errors, {len(findings) - errors} warnings", "red" if errors else "yellow")
+    counts = [(errors, "error"), (len(findings) - errors, "warning")]
+    said = ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for count, name in counts if count)
+    say(said, "red" if errors else "yellow")

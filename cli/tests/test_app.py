@@ -1,0 +1,141 @@
+"""The command itself: names, help, exit codes, how errors look."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rustcare_cli.app import app, command_names
+from typer.testing import CliRunner
+
+from cli.tests.helpers import rustcare, rustcare_json
+
+PROMISED = {
+    "demo",
+    "fhir export",
+    "system status",
+    "up",
+    *(
+        f"plugin {name}"
+        for name in [
+            "list",
+            "info",
+            "install",
+            "enable",
+            "disable",
+            "upgrade",
+            "rollback",
+            "remove",
+            "caps",
+            "grant",
+            "revoke",
+            "logs",
+        ]
+    ),
+    *(f"plugin {name}" for name in ["new", "dev", "test", "build", "check"]),
+}
+
+
+def test_every_promised_command_is_there() -> None:
+    """`command_names` lists what there is, sorted."""
+    names = command_names()
+    assert set(names) >= PROMISED
+    assert names == sorted(names)
+
+
+@pytest.mark.parametrize("name", command_names())
+def test_every_command_helps_and_speaks_json(name: str) -> None:
+    """Each command has a help text that begins with a sentence, and takes --json."""
+    result = CliRunner().invoke(app, [*name.split(), "--help"])
+    assert result.exit_code == 0, result.output
+    assert "--json" in result.output
+    first = result.output.split("\n\n")[1].strip()
+    assert first[0].isupper()
+    assert "." in first
+
+
+def test_lists_of_commands_show_whole_sentences() -> None:
+    """No summary is cut off at the edge of an 80-column terminal."""
+    for group in ([], ["plugin"], ["system"], ["fhir"]):
+        assert "..." not in CliRunner().invoke(app, [*group, "--help"]).output.replace("[ARGS]...", "")
+
+
+def test_help_loads_little() -> None:
+    """`rustcare --help` answers at once because it loads neither kernel, SDK, rich, nor asyncio."""
+    script = (
+        "import sys; sys.argv = ['rustcare', '--help']\n"
+        "from rustcare_cli.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(eval(done.stderr))
+    assert "Commands:" in done.stdout
+    assert not loaded & {"rustcare_kernel", "rustcare_sdk", "rich", "asyncio", "msgspec", "wasmtime", "sqlite3"}
+
+
+def test_exit_codes_tell_usage_from_failure(tmp_path: Path) -> None:
+    """0 done, 1 failed, 2 wrong usage; results on standard output, errors on standard error."""
+    assert rustcare("--version").stdout.startswith("rustcare 0.")
+    usage = rustcare("plugin", "lisst")
+    assert (usage.returncode, usage.stdout) == (2, "")
+    assert rustcare("plugin", "caps").returncode == 2
+    failed = rustcare("plugin", "list", "--data", tmp_path)
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr.splitlines() == [
+        f"error: {tmp_path}/control.sock: Expected a running kernel, none answers",
+        "hint:  start one with: rustcare up --data DIR, or name the data folder of the one that runs",
+        "code:  control.unavailable",
+    ]
+
+
+def test_errors_are_json_for_programs(tmp_path: Path) -> None:
+    """With --json an error is one object on standard output, with the same four parts."""
+    found = rustcare_json("system", "status", "--data", tmp_path, code=1)
+    assert found == {
+        "error": {
+            "code": "control.unavailable",
+            "message": "Expected a running kernel, none answers",
+            "hint": "start one with: rustcare up --data DIR, or name the data folder of the one that runs",
+            "address": f"{tmp_path}/control.sock",
+        }
+    }
+
+
+def test_a_reader_that_leaves_is_no_traceback(tmp_path: Path) -> None:
+    """`rustcare … | head` ends quietly."""
+    command = f"{sys.executable} -m rustcare_cli plugin new ward-bell --json --into {tmp_path / 'w'}"
+    script = f"{command} | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert "Traceback" not in done.stderr
+
+
+def test_caps_can_be_compared_without_a_kernel(tmp_path: Path) -> None:
+    """`plugin caps --diff OLD NEW` needs nothing but the two packages."""
+    for name in ("old", "new"):
+        rustcare("plugin", "new", "ward-bell", "--into", tmp_path / name)
+    manifest = tmp_path / "new/src/example_ward_bell/plugin.toml"
+    text = manifest.read_text().replace("kv:read@greetings", "kv:read@*").replace("ward-bell.greeted", "ward-bell.said")
+    manifest.write_text(text)
+    found = rustcare_json("plugin", "caps", "--diff", tmp_path / "old", tmp_path / "new")
+    assert found == {
+        "added": ["bus:publish@ward-bell.said"],
+        "widened": [{"old": "kv:read@greetings", "new": "kv:read@*"}],
+        "narrowed": [],
+        "removed": ["bus:publish@ward-bell.greeted"],
+    }
+    shown = rustcare("plugin", "caps", "--diff", tmp_path / "old", tmp_path / "new").stdout
+    assert "widened  kv:read@greetings → kv:read@*" in shown
+    missing = rustcare_json("plugin", "caps", "--diff", tmp_path / "old", "./nowhere", code=1)
+    assert missing["error"]["code"] == "package.not-found"
+
+
+def test_json_is_json(tmp_path: Path) -> None:
+    """What --json prints is one value, without a byte around it."""
+    done = rustcare("plugin", "new", "ward-bell", "--into", tmp_path / "w", "--json")
+    assert json.loads(done.stdout)["files"][0] == ".gitignore"
+    assert done.stderr == ""
