@@ -9,6 +9,7 @@ import asyncio
 import contextvars
 import hmac
 import os
+import re
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
@@ -40,9 +41,27 @@ def decode_as(data: Any, type_: Any, address: str) -> Any:
             return data
         if isinstance(type_, type) and isinstance(data, type_):
             return data
-        return msgspec.convert(data, type_, from_attributes=True)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise InvalidPayload(str(error), hint="both sides must agree on the contract", address=address) from None
+        try:
+            return msgspec.convert(data, type_, from_attributes=True)
+        except msgspec.ValidationError:
+            if isinstance(data, _ENCODED):
+                raise
+            # An object where a plain dict is wanted: it converts as it would had it crossed a boundary.
+            return msgspec.convert(msgspec.to_builtins(data), type_)
+    except (msgspec.ValidationError, msgspec.DecodeError, TypeError) as error:
+        raise InvalidPayload(
+            _without_values(str(error)), hint="both sides must agree on the contract", address=address
+        ) from None
+
+
+_ENCODED = (dict, list, tuple, str, int, float, bytes, type(None))
+# Messages that speak of types and places only. All others (enum values, tags, a class's own checks) quote the data.
+_SPEAKS_OF_TYPES = re.compile(r"Expected `|Object missing required field `|JSON is malformed|Input data was truncated")
+
+
+def _without_values(text: str) -> str:
+    what, at, place = text.partition(" - at ")
+    return (what if _SPEAKS_OF_TYPES.match(what) else "expected a value that the declared type allows") + at + place
 
 
 class PluginContext:

@@ -14,6 +14,7 @@ import importlib.abc
 import importlib.machinery
 import io
 import itertools
+import linecache
 import sys
 import traceback
 import types
@@ -62,6 +63,9 @@ class _Modules(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
             sys.meta_path.remove(self)
         for name in [name for name in sys.modules if self._mine(name)]:
             vars(sys.modules.pop(name)).clear()
+        # Whoever formatted a traceback left the way to the sources in this cache, and with it the whole package.
+        for filename in [filename for filename in linecache.cache if filename.startswith(f"{self._suffix[1:]}/")]:
+            del linecache.cache[filename]
         self._builtins.clear()
 
     def _mangled(self, name: str) -> str:
@@ -161,11 +165,11 @@ class PythonRuntime:
         except StartFailed:
             modules.close()
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a script that calls sys.exit() must not end the kernel
             where = _innermost(error, modules._suffix)
             name = type(error).__name__
-            # The text of an import error names a module, never data; that of others might.
-            text = f": {error}" if isinstance(error, ImportError | AttributeError | SyntaxError) else ""
+            # The text of such an error names what is missing in the code, never data; that of others might.
+            text = f": {error}" if isinstance(error, ImportError | AttributeError | NameError | SyntaxError) else ""
             modules.close()
             raise StartFailed(
                 f"{plugin_id}: importing {code.entry!r} failed with {name}{text}",
@@ -187,8 +191,14 @@ class PythonInstance:
         self._name = name
         self._bound: dict[tuple[str, str], Callable[[Message[Any]], Coroutine[Any, Any, Any]]] = {}
         self._handlers = handlers_of(type(plugin))
+        # Read here, so that an annotation that cannot be resolved stops the start and not the first message.
+        self._types = {handler.method: payload_type(type(plugin), handler.method) for handler in self._handlers}
         plugin.ctx = host.ctx
-        hooks.register(plugin, name=name)
+        try:
+            hooks.register(plugin, name=name)
+        except Exception:
+            hooks.unregister(name=name)  # one bad hook is found only after the others are in
+            raise
 
     @property
     def plugin(self) -> Plugin:
@@ -211,7 +221,7 @@ class PythonInstance:
     def bind(self, handler: Handler) -> Callable[[Message[Any]], Coroutine[Any, Any, Any]]:
         """The function the bus calls: the method itself where data needs no conversion, so nothing stands between."""
         method: Callable[[Message[Any]], Coroutine[Any, Any, Any]] = getattr(self.plugin, handler.method)
-        wanted = payload_type(type(self.plugin), handler.method)
+        wanted = self._types[handler.method]
         address = f"data of {handler.subject}"
 
         def convert(message: Message[Any]) -> Coroutine[Any, Any, Any]:
@@ -250,6 +260,7 @@ class PythonInstance:
         self._hooks.unregister(name=self._name)
         self._plugin = None
         self._bound.clear()
+        self._types.clear()
         self._handlers = ()
         self._modules.close()
         for clear in getattr(typing, "_cleanups", ()):
