@@ -40,6 +40,9 @@ TICK = 0.25
 RESCAN = 30.0
 STAND_BACK = 0.5
 PATIENCE = 3.0
+#: Outcomes are written down together: after so many seconds, or at once when there are so many.
+GATHER = 0.02
+FULL = 64
 
 
 @dataclass(slots=True, eq=False)
@@ -166,6 +169,8 @@ class Dispatcher:
         while True:
             await self._finished_some.wait()
             self._finished_some.clear()
+            if len(self._finished) < FULL:
+                await asyncio.sleep(GATHER)  # a commit of its own for each would slow down the receiving
             try:
                 await self._flush()
             except RustCareError as error:
