@@ -1,0 +1,5 @@
+;; Version 1 behaves: it counts messages, and hands its count over.
+
+;; begin describe
+(call $text $"{\"handlers\":[{\"kind\":\"serve\",\"subject\":\"hostile.trap-in-handover\"}],\"state-version\":1,\"lifecycle\":[]}")
+;; end describe
