@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import os
 import re
@@ -15,8 +16,10 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from tests.architecture.project import ROOT, plugins
+from tests.architecture.project import ROOT, import_name, members, plugins, pyproject
 
+# Bindings that componentize-py makes: they exist inside a component only.
+GENERATED = ("wit_world", "componentize_py_types")
 # What a plugin's author has beside the SDK: the tools that its tests are written with.
 TEST_TOOLS = ("pytest", "pytest-asyncio", "hypothesis", "trustme")
 
@@ -26,6 +29,38 @@ def test_the_floors_hold() -> None:
     command = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def imported(path: Path) -> set[str]:
+    """The first names of all absolute imports in a file, those in functions included."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("member", members())
+def test_what_is_imported_is_declared(member: str) -> None:
+    """Every package that a member imports is of the standard library, of the sandbox, or declared as its dependency."""
+    project = pyproject(member)["project"]
+    extras = [line for lines in project.get("optional-dependencies", {}).values() for line in lines]
+    declared = {canonical(Requirement(line).name) for line in [*project["dependencies"], *extras]}
+    owners = importlib.metadata.packages_distributions()
+    known = {*sys.stdlib_module_names, import_name(member), *GENERATED}
+    for path in sorted((ROOT / member / "src").rglob("*.py")):
+        for name in imported(path) - known:
+            found = {canonical(owner) for owner in owners.get(name, [name])}
+            assert found & declared, (
+                f"{path.relative_to(ROOT)} imports {name}, {member}/pyproject.toml does not name it"
+            )
+
+
+def canonical(name: str) -> str:
+    """The one way to write a distribution's name."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def closure(names: tuple[str, ...]) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -10,7 +11,6 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
-import structlog
 
 from .errors import (
     ConstraintViolated,
@@ -26,6 +26,8 @@ from .errors import (
 )
 
 __all__ = ["Connection", "Server", "explain", "quoted", "row_count"]
+
+_log = logging.getLogger(__name__)
 
 # Times, identifiers and decimals that a migration of PostgreSQL's own dialect may use come back as what SQLite gives
 # too.
@@ -162,10 +164,8 @@ class Server:
                     raise self._unreachable(caught) from None
                 async with pool.acquire() as connection:
                     if await connection.fetchval("SHOW fsync") != "on":
-                        structlog.get_logger("rustcare.stores").warning(
-                            "postgres.fsync_off",
-                            server=self.where,
-                            hint="acknowledged writes may be lost with the power",
+                        _log.warning(
+                            "%s runs with fsync off: acknowledged writes may be lost with the power", self.where
                         )
                 self._pool = pool
             return self._pool
