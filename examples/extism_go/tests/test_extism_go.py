@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import os
 import re
 import shutil
@@ -48,10 +50,23 @@ class Context:
         self.published.append((subject, msgspec.json.decode(data)))
 
 
-async def load(runtime: ExtismRuntime, context: Context, wasm: bytes, kinds: frozenset[str] = ALL) -> Any:
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Compiling Go's runtime takes seconds: once for all tests."""
+    return tmp_path_factory.mktemp("compiled")
+
+
+async def load(runtime: ExtismRuntime, context: Context, wasm: bytes, cache: Path, kinds: frozenset[str] = ALL) -> Any:
     manifest = read_manifest((PACKAGE / "plugin.toml").read_bytes())
-    host = Host(context, kinds.__contains__, lambda *counts: None, lambda reason: None)  # type: ignore[arg-type]
-    instance = await runtime.load(Code(manifest, wasm, "sha256:triage"), host)
+    host = Host(
+        context,  # type: ignore[arg-type]  # the parts this plugin uses
+        kinds.__contains__,
+        lambda *counts: None,
+        lambda reason: None,
+        cache=cache,
+        cache_key=b"k" * 32,
+    )
+    instance = await runtime.load(Code(manifest, wasm, f"sha256:{hashlib.sha256(wasm).hexdigest()}"), host)
     await instance.start()
     return instance
 
@@ -62,9 +77,9 @@ def context() -> Context:
 
 
 @pytest.fixture
-async def triage(context: Context) -> AsyncIterator[Any]:
+async def triage(context: Context, cache: Path) -> AsyncIterator[Any]:
     runtime = ExtismRuntime()
-    yield await load(runtime, context, (PACKAGE / "triage.wasm").read_bytes())
+    yield await load(runtime, context, (PACKAGE / "triage.wasm").read_bytes(), cache)
     await runtime.close()
 
 
@@ -112,11 +127,11 @@ async def test_it_survives_many_messages(triage: Any) -> None:
 
 
 @pytest.mark.parametrize("missing", sorted(ALL))
-async def test_without_a_capability_it_is_not_linked(context: Context, missing: str) -> None:
+async def test_without_a_capability_it_is_not_linked(context: Context, cache: Path, missing: str) -> None:
     """It imports the bus, the store and WASI, so each of those capabilities is needed to load it."""
     runtime = ExtismRuntime()
     with pytest.raises(LinkRefused):
-        await load(runtime, context, (PACKAGE / "triage.wasm").read_bytes(), ALL - {missing})
+        await load(runtime, context, (PACKAGE / "triage.wasm").read_bytes(), cache, ALL - {missing})
     await runtime.close()
 
 
@@ -129,16 +144,19 @@ def _go() -> bool:
 
 
 @pytest.mark.skipif(not _go(), reason="needs Go 1.24 or newer")
-async def test_the_source_builds_to_a_module_that_answers(tmp_path: Path, context: Context) -> None:
+async def test_the_source_builds_to_a_module_that_answers(tmp_path: Path, context: Context, cache: Path) -> None:
     """What `make` makes of the source today answers like the shipped module."""
     for name in ("Makefile", "go.mod", "go.sum", "src/triage/main.go", "src/triage/rustcare.go"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
-    done = subprocess.run(["make"], cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "GOFLAGS": ""})
-    if "dial tcp" in done.stderr or "GOPROXY=off" in done.stderr:
+    making = await asyncio.create_subprocess_exec(
+        "make", cwd=tmp_path, env={**os.environ, "GOFLAGS": ""}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    _, said = await making.communicate()
+    if b"dial tcp" in said or b"GOPROXY=off" in said:
         pytest.skip("the Extism PDK is not in Go's cache, and there is no network to get it")
-    assert done.returncode == 0, done.stderr
+    assert making.returncode == 0, said.decode()
     runtime = ExtismRuntime()
-    built = await load(runtime, context, (tmp_path / "src" / "triage" / "triage.wasm").read_bytes())
+    built = await load(runtime, context, (tmp_path / "src" / "triage" / "triage.wasm").read_bytes(), cache)
     assert (await ask(built))["level"] == "routine"
     await runtime.close()

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -380,6 +381,18 @@ async def test_the_network_is_closed(load: Load) -> None:
         )
 
 
+async def test_a_guest_cannot_sleep(load: Load) -> None:
+    """WASI's own sleep would hold a thread beyond any deadline: a module that imports it gets an error number at once."""
+    instance = await load(
+        extism_wat(
+            "(return (call $poll (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 0)))",
+            imports='(import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))',
+        )
+    )
+    with pytest.raises(HandlerFailed, match="returned 52"):
+        await ask(instance)
+
+
 async def test_code_that_is_no_plugin_is_refused(load: Load) -> None:
     """A component, a truncated module, a module without the exports: each is named."""
     for wasm, words in (
@@ -405,11 +418,34 @@ def test_imports_and_exports_are_read_from_the_binary() -> None:
     assert exports_of(wasm) == {"x"}
 
 
-def test_no_unauthenticated_cache_is_used() -> None:
-    """Extism's own cache in the home directory is off: code from there would run without being checked."""
-    import rustcare_kernel.runtimes._extism_ffi  # noqa: F401
+async def test_compiled_code_is_kept_under_the_kernels_seal(
+    tmp_path: Path, fixture: Any, manifest: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Extism's cache in the home directory is not used; the kernel's is, and a forged file in it is not believed."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    fixture.cache, fixture.cache_key = tmp_path / "cache", b"k" * 32
+    code = Code(manifest(runtime='extism = { path = "x.wasm" }'), extism_wat(COUNT, data=COUNT_DATA), "sha256:x")
 
-    assert os.environ["EXTISM_CACHE_CONFIG"] == ""
+    async def once() -> None:
+        runtime = ExtismRuntime()
+        instance = await runtime.load(code, fixture.host)
+        assert await ask(instance) == 1
+        await runtime.close()
+
+    await once()
+    (path,) = (tmp_path / "cache").iterdir()
+    good = path.read_bytes()
+    assert len(good) > 1000
+    await once()
+    assert path.read_bytes() == good
+    assert "authentication" not in caplog.text
+    forged = good[:-1] + bytes([good[-1] ^ 1])
+    path.write_bytes(forged)
+    await once()
+    assert "wrong authentication tag" in caplog.text
+    assert path.read_bytes() != forged
+    assert not (tmp_path / "home").exists()
 
 
 async def test_closing_leaves_nothing_behind(fixture: Any, manifest: Any) -> None:

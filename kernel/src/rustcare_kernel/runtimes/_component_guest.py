@@ -123,6 +123,9 @@ class LinkedComponent:
         if error:
             raise WasmtimeError._from_ptr(error)
 
+    def prepare(self) -> None:
+        """Nothing: it is compiled already."""
+
     def instantiate(self, job: Job) -> ComponentGuest:
         """A new instance, in the thread that will run it."""
         return ComponentGuest(self, job)

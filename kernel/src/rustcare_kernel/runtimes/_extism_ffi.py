@@ -1,28 +1,24 @@
 """Extism's C API, as far as the kernel needs it.
 
 The `extism` package keeps host functions in one global registry that it hands to every plugin, and has no way to limit
-fuel; so its library is used directly. Its own cache of compiled code is switched off: that one is not authenticated.
+fuel; so its library is used directly. How its compiled code is kept: see `_extism_cache`.
 """
 
 from __future__ import annotations
 
 import base64
-import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
-
-# Read when a module is compiled. Without it code is kept in, and taken from, the home directory.
-os.environ["EXTISM_CACHE_CONFIG"] = ""
-
 from extism_sys import ffi as _ffi  # type: ignore[import-untyped]
 from extism_sys import lib as _lib
 
-__all__ = ["Compiled", "HostFunction", "Machine", "MachineError"]
+__all__ = ["Compiled", "HostFunction", "Machine", "MachineError", "NoSleep", "extism_version"]
 
-_I64 = 1
+_I32, _I64 = 0, 1
+_ENOSYS = 52  # WASI's number for "function not supported"
 _PAGE = 65536
 
 
@@ -74,6 +70,31 @@ def _dispatch(plugin: Any, inputs: Any, _count: int, outputs: Any, _results: int
     function.called(plugin, inputs, outputs)
 
 
+class NoSleep:
+    """WASI's `poll_oneoff`, replaced by one that says it does not exist: the real one sleeps for as long as a guest
+    likes, where no deadline reaches it. Linked after WASI, it takes the other's place.
+    """
+
+    def __init__(self) -> None:
+        self.pointer: Any = _lib.extism_function_new(
+            b"poll_oneoff", [_I32] * 4, 4, [_I32], 1, _no_sleep, _ffi.NULL, _ffi.NULL
+        )
+        _lib.extism_function_set_namespace(self.pointer, b"wasi_snapshot_preview1")
+
+    def close(self) -> None:
+        """After every module that was compiled with it is gone."""
+        if self.pointer is not None:
+            _lib.extism_function_free(self.pointer)
+            self.pointer = None
+
+
+@_ffi.callback(  # type: ignore[untyped-decorator]
+    "void(ExtismCurrentPlugin*, const ExtismVal*, ExtismSize, ExtismVal*, ExtismSize, void*)"
+)
+def _no_sleep(_plugin: Any, _inputs: Any, _count: int, outputs: Any, _results: int, _data: Any) -> None:
+    outputs[0].v.i32 = _ENOSYS
+
+
 class Compiled:
     """A compiled module. A cancelled or overdue call stops everything that was instantiated from the same compilation,
     so each worker compiles for itself.
@@ -82,7 +103,9 @@ class Compiled:
         MachineError: it does not compile.
     """
 
-    def __init__(self, wasm: bytes, functions: Sequence[HostFunction], memory: int, fuel: int, wasi: bool) -> None:
+    def __init__(
+        self, wasm: bytes, functions: Sequence[HostFunction | NoSleep], memory: int, fuel: int, wasi: bool
+    ) -> None:
         description = msgspec.json.encode(
             {
                 "wasm": [{"data": base64.b64encode(wasm).decode()}],
@@ -114,6 +137,11 @@ class Compiled:
         pointer, self._pointer = self._pointer, None
         if pointer is not None:
             _lib.extism_compiled_plugin_free(pointer)
+
+
+def extism_version() -> str:
+    """The version of Extism's library, which decides what its compiled code is good for."""
+    return bytes(_ffi.string(_lib.extism_version())).decode()
 
 
 def _take(error: Any) -> str:

@@ -14,17 +14,21 @@ from rustcare_sdk.message import Message
 
 from . import _wasm_values as wit
 from ._contract import CallLimitExceeded, Code, Host, InvalidCode, LinkRefused, PluginTrapped
-from ._extism_ffi import Compiled, HostFunction, Machine, MachineError
+from ._extism_cache import PrivateFolder
+from ._extism_ffi import Compiled, HostFunction, Machine, MachineError, NoSleep, extism_version
 from ._hostcalls import HostCalls, json_of
 from ._interface import GUEST, Interface, Signature
 from ._job import Job, Stopped
 from ._linking import linked_interfaces, needs_wasi
 from ._wasm_imports import exports_of, imports_of
+from .compile_cache import CompileCache
 
 __all__ = ["ExtismGuest", "LinkedModule"]
 
 _KERNEL = "extism:host/env"  # what every PDK imports from Extism itself
+_SETTINGS = f"extism {extism_version()}; fuel"
 _running = threading.local()
+_folder = PrivateFolder()
 
 
 class _Failure(msgspec.Struct):
@@ -57,6 +61,8 @@ class LinkedModule:
         self.name = code.manifest.plugin.id
         self.lifecycle: frozenset[str] | None = None
         self._wasm = code.payload
+        self._digest = code.digest
+        self._cache = CompileCache(host.cache, host.cache_key, _SETTINGS)
         self._of_thread = threading.local()
         self._compiled: list[Compiled] = []
         self.exports = exports_of(code.payload)
@@ -77,11 +83,13 @@ class LinkedModule:
                     f"the code of {self.name} imports {name} of {module}, which does not exist", address=module
                 )
         self._calls = HostCalls(host, self.manifest.limits.output, denied)
-        self._functions = [
+        self._functions: list[HostFunction | NoSleep] = [
             self._function(interface, name, signature)
             for interface in linked
             for name, signature in interface.functions.items()
         ]
+        if self._wasi:
+            self._functions.append(NoSleep())
 
     def _function(self, interface: Interface, name: str, signature: Signature) -> HostFunction:
         body = _body(self._calls, interface.name, name, signature, self.manifest.limits.output)
@@ -89,18 +97,29 @@ class LinkedModule:
         return HostFunction(interface.import_name, name, 2 * self.manifest.limits.output + 65536, body)
 
     def instantiate(self, job: Job) -> ExtismGuest:
-        """A new instance; compiles on the first use in this thread."""
-        compiled: Compiled | None = getattr(self._of_thread, "compiled", None)
+        """A new instance, in the thread that will run it."""
+        self.prepare()
         try:
-            if compiled is None:
-                limits = self.manifest.limits
-                compiled = Compiled(self._wasm, self._functions, limits.memory, limits.fuel, self._wasi)
-                self._of_thread.compiled = compiled
-                self._compiled.append(compiled)
-            machine = compiled.instantiate()
+            machine = self._of_thread.compiled.instantiate()
         except MachineError as error:
             raise self._refused(str(error)) from None
         return ExtismGuest(self, machine, job)
+
+    def prepare(self) -> None:
+        """Compile, once for each thread."""
+        if getattr(self._of_thread, "compiled", None) is not None:
+            return
+        limits = self.manifest.limits
+        try:
+            compiled = _folder.compile(
+                lambda: Compiled(self._wasm, self._functions, limits.memory, limits.fuel, self._wasi),
+                self._digest,
+                self._cache,
+            )
+        except MachineError as error:
+            raise self._refused(str(error)) from None
+        self._of_thread.compiled = compiled
+        self._compiled.append(compiled)
 
     def _refused(self, text: str) -> Exception:
         first = text.splitlines()[0] if text else "no reason given"

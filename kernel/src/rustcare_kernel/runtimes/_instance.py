@@ -28,6 +28,10 @@ class Linked(Protocol):
     #: Which of start, stop and health do something; None (all of them) until the guest described itself.
     lifecycle: frozenset[str] | None
 
+    def prepare(self) -> None:
+        """What takes long before the first instance of a thread, and is no fault of the plugin's."""
+        ...
+
     def instantiate(self, job: Job) -> Sandbox:
         """A new instance, in the thread that will run it."""
         ...
@@ -54,6 +58,7 @@ class SandboxInstance:
         self._closed = False
         self._pool = Pool(
             manifest.plugin.id,
+            linked.prepare,
             linked.instantiate,
             watchdog,
             min(manifest.limits.concurrency, manifest.runtime.pool),

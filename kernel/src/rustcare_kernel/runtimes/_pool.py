@@ -98,6 +98,8 @@ class _Worker:
             raise Stopped
         watchdog = self._pool.watchdog
         try:
+            if self._sandbox is None:
+                self._pool.prepare()
             if self._sandbox is None or self._fresh:
                 watchdog.begin(job, self._pool.start_timeout)
                 self._prepare(job)
@@ -152,6 +154,7 @@ class Pool:
     """Hands calls to the instances of one plugin.
 
     Args:
+        prepare: called in a worker's thread before `create`, while no clock runs.
         create: makes an instance; called in a worker's thread. It sets the job's `sandbox` before guest code runs.
         size: how many instances at most; they are made when all others are busy.
         per_message: a fresh instance for every call.
@@ -160,6 +163,7 @@ class Pool:
     def __init__(
         self,
         name: str,
+        prepare: Callable[[], None],
         create: Callable[[Job], Sandbox],
         watchdog: Watchdog,
         size: int,
@@ -168,6 +172,7 @@ class Pool:
         trapped: Callable[[str], None],
     ) -> None:
         self.name = name
+        self.prepare = prepare
         self.create = create
         self.watchdog = watchdog
         self.loop = asyncio.get_running_loop()
@@ -252,8 +257,8 @@ class Pool:
             future.set_exception(error)
 
     async def close(self) -> bool:
-        """Stop what runs, drop every instance, end every thread. False when a guest could not be stopped: WASI lets an
-        Extism module sleep where nothing wakes it; its thread ends when it wakes up.
+        """Stop what runs, drop every instance, end every thread. False when a guest could not be stopped in time; then
+        its thread ends when it can.
         """
         self._closed = True
         for job in tuple(self._jobs):

@@ -45,6 +45,11 @@ class CompileCache:
         self._key = key
         self._settings = "\n".join((settings, platform.system(), platform.machine(), _cpu()))
 
+    @property
+    def enabled(self) -> bool:
+        """Whether anything is kept."""
+        return self._folder is not None
+
     def _name(self, digest: str) -> str:
         return hashlib.sha256(f"{digest}\n{self._settings}".encode()).hexdigest()
 

@@ -11,7 +11,7 @@ The names and payloads are those of `sdk/wit/plugin.wit`, with JSON in place of 
   of the answer; bytes are base64.
 
 Only what was granted is linked, as for components. WASI preview 1 gives a module the clock and randomness (no files, no
-environment, no network), so a module that imports it needs `clock:read` and `random:read`.
+environment, no network, no sleep), so a module that imports it needs `clock:read` and `random:read`.
 """
 
 from __future__ import annotations
