@@ -61,7 +61,7 @@ class Sender:
 class Provider:
     """The provider of one service. `invoke` is None while it is being replaced: requests wait at the gate."""
 
-    __slots__ = ("_idle", "_waiting", "draining", "gone", "inflight", "invoke", "rights", "service", "stats")
+    __slots__ = ("_idle", "_waiting", "draining", "gone", "inflight", "invoke", "limit", "rights", "service", "stats")
 
     def __init__(self, service: str, rights: Rights | None) -> None:
         self.service = service
@@ -69,6 +69,7 @@ class Provider:
         self.invoke: Invoke | None = None
         self.draining: Invoke | None = None
         self.gone = False
+        self.limit = _FOREVER  # seconds that one call may take, whatever the caller's deadline
         self.inflight = 0
         self.stats: dict[str, Stat] = {}
         self._waiting: list[asyncio.Future[None]] = []
@@ -263,6 +264,8 @@ class Bus:
         stat = provider.stats.get(tenant)
         if stat is None:
             stat = self._stat(provider, tenant)
+        if started + provider.limit < deadline:
+            deadline = started + provider.limit
         message = Message(
             service, data, sender.name, call, deadline, _now(), NO_HEADERS if headers is None else headers
         )
@@ -278,7 +281,7 @@ class Bus:
                 pending = coroutine.send(None)
             except StopIteration as done:
                 return done.value
-            return await _finish(coroutine, pending, deadline, service)
+            return await finish(coroutine, pending, deadline, service)
         except RustCareError:
             stat.errors += 1
             raise
@@ -547,7 +550,8 @@ class _Resume:
                     return done.value
 
 
-async def _finish(coroutine: Coroutine[Any, Any, Any], pending: Any, deadline: float, service: str) -> Any:
+async def finish(coroutine: Coroutine[Any, Any, Any], pending: Any, deadline: float, service: str) -> Any:
+    """Go on with a coroutine whose first step gave `pending`, until the deadline (monotonic seconds)."""
     if deadline == _FOREVER:
         return await _Resume(coroutine, pending)
     scope = asyncio.timeout_at(asyncio.get_running_loop().time() + (deadline - _monotonic()))

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
+from rustcare_sdk.capability import net_scope
 from rustcare_sdk.context import Database, KeyValue, Listener, Logger, PluginInfo, Queries, Secrets
 from rustcare_sdk.errors import BusClosed, InvalidPayload, StoreError
 
@@ -171,7 +172,7 @@ class PluginContext:
     async def listen(
         self, host: str, port: int, handler: Connection, *, ssl: Any = None, limit: int = 65536
     ) -> Listener:
-        self.check("net", "listen", f"{host}:{port}")
+        self.check("net", "listen", net_scope(host, port))
         if self._closed:
             raise BusClosed(f"{self._info.id} has stopped, it cannot listen on {host}:{port}")
         listener = _Listener(self, handler, (host, port))

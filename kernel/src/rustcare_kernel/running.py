@@ -116,6 +116,13 @@ class Running:
         except BaseException:
             await self.detach()
             raise
+        self._limit()
+
+    def _limit(self) -> None:
+        """One call, or the handling of one message, may take as long as the manifest says. Sandboxes see to it themselves
+        too, by stopping the code; trusted code is cancelled where it waits."""
+        for wire in (*self.subscriptions.values(), *self.providers.values()):
+            wire.limit = self.manifest.limits.timeout
 
     async def pause(self, after: Running | None = None) -> None:
         """Let nothing new in, and return when nothing is being handled any more.
@@ -207,6 +214,7 @@ class Running:
             if provider is not None:
                 self.providers[service] = provider
             self.providers[service].open(self._invoke(handler), self.rights)
+        self._limit()
         for held in before._held.values():
             self._bus.dismiss(held, withdraw=True)
         before._held.clear()

@@ -95,6 +95,7 @@ class Subscription:
         "dropped",
         "handler",
         "invoke",
+        "limit",
         "owner",
         "paused",
         "rights",
@@ -116,6 +117,7 @@ class Subscription:
         self.rights = rights
         self.owner = owner
         self.bound = handler.queue
+        self.limit = float("inf")  # seconds that handling one message may take
         self.size = 0
         self.dropped = 0
         self.blocked = 0  # publishers that wait for room; newcomers queue up behind them
@@ -231,7 +233,7 @@ class Subscription:
 
     async def _run(self) -> None:
         """One at a time. Plain messages are handled here, without a further call in between: this is the hot path."""
-        from .bus import current_message
+        from .bus import current_message, finish
 
         queue, popleft, enter = self._queue, self._queue.popleft, current_message.set
         loop = asyncio.get_running_loop()
@@ -265,7 +267,13 @@ class Subscription:
                                     epoch = rights._grants.epoch
                         stat.calls += 1
                         use.count += 1
-                        await self.invoke(entry)  # type: ignore[arg-type]
+                        coroutine = self.invoke(entry)  # type: ignore[arg-type]
+                        try:
+                            pending = coroutine.send(None)
+                        except StopIteration:
+                            pass
+                        else:
+                            await finish(coroutine, pending, _monotonic() + self.limit, entry.subject)  # type: ignore[union-attr]
                     except (Exception, asyncio.CancelledError) as error:
                         if is_cancelled(error):
                             raise
@@ -350,7 +358,7 @@ class Subscription:
             self._settled()
 
     async def _handle(self, entry: Entry) -> None:
-        from .bus import current_message
+        from .bus import current_message, finish
 
         confirmation: Confirmation | None
         if type(entry) is Confirmation:
@@ -366,7 +374,13 @@ class Subscription:
         try:
             if self.rights is not None:
                 self._permit(tenant, self.rights)
-            await self.invoke(message)
+            coroutine = self.invoke(message)
+            try:
+                pending = coroutine.send(None)
+            except StopIteration:
+                pass
+            else:
+                await finish(coroutine, pending, started + self.limit, message.subject)
         except RustCareError as error:
             failure = error.code
             stat.errors += 1

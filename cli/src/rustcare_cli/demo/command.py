@@ -7,9 +7,13 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rustcare_cli.demo.feed import Item
+    from rustcare_cli.demo.scenario import Result
 
 __all__ = ["demo"]
 
@@ -25,7 +29,7 @@ def demo(
 ) -> None:
     """The main job from end to end: an HL7 feed into FHIR resources, a hot swap in its middle, hostile plugins beside it."""
     from rustcare_cli.demo.feed import from_folder, generated
-    from rustcare_cli.demo.scenario import Result, run
+    from rustcare_cli.demo.scenario import run
 
     if runtime not in ("component", "python"):
         raise typer.BadParameter(f"expected component or python, got {runtime!r}", param_hint="--runtime")
@@ -51,7 +55,6 @@ def demo(
     finally:
         if keep is None:
             shutil.rmtree(folder, ignore_errors=True)
-    assert isinstance(result, Result)
     if json:
         import msgspec
 
@@ -66,7 +69,7 @@ def demo(
         raise typer.Exit(1)
 
 
-def _with_progress(folder: Path, items: list[object], runtime: str, hostile: bool) -> object:
+def _with_progress(folder: Path, items: list[Item], runtime: str, hostile: bool) -> Result:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -78,7 +81,7 @@ def _with_progress(folder: Path, items: list[object], runtime: str, hostile: boo
         return asyncio.run(
             run(
                 folder,
-                items,  # type: ignore[arg-type]
+                items,
                 runtime=runtime,
                 hostile=hostile,
                 say=lambda text: bar.console.print(text),

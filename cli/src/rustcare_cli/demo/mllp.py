@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from rustcare_cli.demo.feed import Item
@@ -78,7 +79,5 @@ async def send_all(
     finally:
         receiving.cancel()
         writer.close()
-        try:
+        with suppress(OSError):  # when it was the other side that closed it
             await writer.wait_closed()
-        except OSError:
-            pass  # it was the other side that closed it
