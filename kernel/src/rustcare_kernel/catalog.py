@@ -6,6 +6,7 @@ it and nothing else: an upgrade is either in it or never happened.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 import threading
@@ -75,6 +76,9 @@ class Catalog:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
+        #: Held by whoever writes grants, from looking at those in force to the end of the write: so that what is revoked
+        #: meanwhile is dropped after that write, and not revived by it.
+        self.grants_lock = asyncio.Lock()
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")

@@ -15,7 +15,7 @@ from rustcare_sdk.manifest import Manifest
 from .bus import Bus
 from .catalog import Catalog, Entry
 from .dependencies import resolve
-from .errors import PluginUnknown, UpgradeFailed
+from .errors import CatalogCorrupt, DependencyUnmet, PluginUnknown, UpgradeFailed
 from .grants import Grants
 from .lifecycle import Snapshot, Supervisor
 from .loader import Loader
@@ -50,6 +50,7 @@ class Fleet:
         self._logs = logs
         self._stepped = stepped
         self._supervisors: dict[str, Supervisor] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def __getitem__(self, plugin_id: str) -> Supervisor:
         return self._supervisors[plugin_id]
@@ -64,6 +65,18 @@ class Fleet:
         """Stop all plugins, the ones that need others first; each keeps its state."""
         for plugin_id in reversed(self._started_order()):
             await self.stop(plugin_id, "the kernel stops")
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def manifest(self, plugin_id: str) -> Manifest:
+        """The manifest of an installed package. Raises CatalogCorrupt when the package is damaged."""
+        found = self.manifests.get(plugin_id)
+        if found is None:
+            raise CatalogCorrupt(
+                f"the installed package of {plugin_id} cannot be read",
+                hint="remove the plugin and install it again",
+                address=plugin_id,
+            )
+        return found
 
     def add(self, plugin_id: str, manifest: Manifest) -> Supervisor:
         """A supervisor for a plugin that was just installed."""
@@ -97,14 +110,13 @@ class Fleet:
             return await self._loader.load(entry, before, self._on_trap)
 
         async def commit(entry: Entry, snapshot: Snapshot | None) -> None:
+            handed_over: tuple[int, str | None] = (0, None)
             if snapshot is not None:
-                text = msgspec.json.encode(snapshot.state).decode()
-                await asyncio.to_thread(self._catalog.save_snapshot, plugin_id, entry.digest, snapshot.version, text)
-            await asyncio.to_thread(self._catalog.put, entry, self._grants.of(plugin_id, entry.digest))
+                handed_over = (snapshot.version, msgspec.json.encode(snapshot.state).decode())
+            await self._write(entry, handed_over)
 
         async def quarantined(why: str) -> None:
-            entry = msgspec.structs.replace(self._catalog.get(plugin_id), quarantine=why)
-            await asyncio.to_thread(self._catalog.put, entry)
+            await asyncio.to_thread(self._catalog.quarantine, plugin_id, why)
 
         return Supervisor(
             plugin_id,
@@ -114,10 +126,18 @@ class Fleet:
             commit,
             lambda old, new, reason: self._on_step(plugin_id, old, new, reason),
             quarantined,
+            restore=self._restore_state,
+            save=self._save_state,
+            up=self._wake_later,
         )
 
+    async def _write(self, entry: Entry, handed_over: tuple[int, str | None] | None = None) -> None:
+        """Write an entry with the grants that its package holds now."""
+        async with self._catalog.grants_lock:
+            grants = list(self._grants.of(entry.id, entry.digest))
+            await asyncio.to_thread(self._catalog.put, entry, grants, handed_over)
+
     async def _start_all(self, only: Collection[str] | None) -> None:
-        enabled = {}
         for entry in self._catalog.entries():
             supervisor = self._supervisors[entry.id]
             if supervisor.machine.state is not State.INSTALLED:
@@ -130,13 +150,40 @@ class Fleet:
                 supervisor.machine.to(State.STOPPED, "not wanted in this run of the kernel")
             else:
                 supervisor.machine.to(State.VERIFIED)
-                enabled[entry.id] = self.manifests[entry.id]
-        order, failed = resolve(enabled)
-        for plugin_id, error in failed.items():
-            self._supervisors[plugin_id].machine.reason = error.message
+        await self.wake_waiting()
+
+    async def wake_waiting(self) -> None:
+        """Start whoever has all that it requires: providers that serve. The others wait, and their reason says for what."""
+        waiting = {
+            name: self.manifests[name]
+            for name, item in self._supervisors.items()
+            if item.machine.state is State.VERIFIED
+        }
+        if not waiting:
+            return
+        order, failed = resolve({**self.serving_manifests(), **waiting})
+        for name, error in failed.items():
+            self._must_wait(name, error)
+        for name in order:
+            if name not in waiting or self._supervisors[name].machine.state is not State.VERIFIED:
+                continue
+            # Its provider may have failed to start just now.
+            unmet = resolve({**self.serving_manifests(), name: waiting[name]})[1].get(name)
+            if unmet is None:
+                await self._bring_up(name, self._catalog.get(name))
+            else:
+                self._must_wait(name, unmet)
+
+    def _must_wait(self, plugin_id: str, error: DependencyUnmet) -> None:
+        supervisor = self._supervisors[plugin_id]
+        if supervisor.machine.state is State.VERIFIED and supervisor.machine.reason != error.message:
+            supervisor.machine.reason = error.message
             self._logs.of(plugin_id).warning("cannot be resolved", **describe(error))
-        for plugin_id in order:
-            await self._bring_up(plugin_id, self._catalog.get(plugin_id))
+
+    def _wake_later(self) -> None:
+        task = asyncio.get_running_loop().create_task(self.wake_waiting(), name="start what waited")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _bring_up(self, plugin_id: str, entry: Entry) -> None:
         """From VERIFIED on: resolved, consented, started, with the state it saved when it stopped."""
@@ -151,54 +198,29 @@ class Fleet:
             return
         supervisor.machine.to(State.CONSENTED)
         async with supervisor.lock:
-            await supervisor.start(entry)
-        if supervisor.machine.serving:
-            await self._restore_state(supervisor)
-            await self.wake_waiting()
-
-    async def wake_waiting(self) -> None:
-        """Start what waited for a provider that is there now."""
-        waiting = [name for name, item in self._supervisors.items() if item.machine.state is State.VERIFIED]
-        if not waiting:
-            return
-        enabled = {
-            name: self.manifests[name]
-            for name, item in self._supervisors.items()
-            if item.machine.serving or item.machine.state is State.VERIFIED
-        }
-        order, failed = resolve(enabled)
-        for name in waiting:
-            if name in failed:
-                self._supervisors[name].machine.reason = failed[name].message
-        for name in order:
-            if name in waiting and self._supervisors[name].machine.state is State.VERIFIED:
-                await self._bring_up(name, self._catalog.get(name))
+            if supervisor.machine.state is State.CONSENTED:  # else it was stopped while the lock was awaited
+                await supervisor.start(entry)
 
     # state between stops
 
-    async def _save_state(self, supervisor: Supervisor) -> None:
+    async def _save_state(self, running: Running) -> None:
         """Keep what a plugin exports when it stops cleanly, so that a restart is a hand-over to itself."""
-        running = supervisor.running
-        if running is None or not supervisor.machine.serving:
-            return
         try:
             async with asyncio.timeout(running.manifest.lifecycle.drain):
                 state = await running.instance.export_state()
-            if state is not None:
-                await asyncio.to_thread(
-                    self._catalog.save_snapshot,
-                    running.entry.id,
-                    running.entry.digest,
-                    running.manifest.lifecycle.state_version,
-                    msgspec.json.encode(state).decode(),
-                )
+            await asyncio.to_thread(
+                self._catalog.save_snapshot,
+                running.entry.id,
+                running.entry.digest,
+                running.manifest.lifecycle.state_version,
+                None if state is None else msgspec.json.encode(state).decode(),
+            )
         except Exception as error:
             self._logs.of(running.entry.id).warning("its state could not be saved", **describe(error))
 
-    async def _restore_state(self, supervisor: Supervisor) -> None:
-        running = supervisor.running
-        kept = self._catalog.snapshot(running.entry.id) if running is not None else None
-        if running is None or kept is None or kept[0] != running.entry.digest:
+    async def _restore_state(self, running: Running) -> None:
+        kept = self._catalog.snapshot(running.entry.id)
+        if kept is None or kept[0] != running.entry.digest:
             return
         try:
             async with asyncio.timeout(running.manifest.lifecycle.start_timeout):
@@ -226,9 +248,10 @@ class Fleet:
             if supervisor.running is None:
                 # Nothing is running that could be handed over: the new version simply becomes the wanted one.
                 await supervisor.stop("upgraded")
-                await asyncio.to_thread(self._catalog.put, entry, self._grants.of(entry.id, entry.digest))
-                supervisor.machine.to(State.INSTALLED)
-                supervisor.machine.to(State.VERIFIED)
+                await self._write(entry)
+                if entry.enabled:
+                    supervisor.machine.to(State.INSTALLED)
+                    supervisor.machine.to(State.VERIFIED)
             else:
                 await supervisor.upgrade(entry, carried)
         self.manifests[entry.id] = (await self._loader.package(entry.digest)).manifest
@@ -242,7 +265,6 @@ class Fleet:
         supervisor = self._supervisors[plugin_id]
         async with supervisor.lock:
             await supervisor.settled()
-            await self._save_state(supervisor)
             await supervisor.stop(reason)
 
     # what supervisors report

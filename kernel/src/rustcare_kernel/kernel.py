@@ -232,12 +232,16 @@ class Kernel:
             self._fleet.check_dependents(package.id, package.manifest)
             grants = await self._installer.consent(package, consent, (old.version, old.digest))
             await asyncio.to_thread(self._loader.blobs.put_package, package)
+            # Asked again for what was agreed to just now: grants may have been given or revoked meanwhile.
+            held = {grant.capability for grant in self.grants.of(old.id, old.digest)}
+            new = {grant.capability for grant in grants if not grant.deny} - held
+            grants = await self._installer.consent(package, new, (old.version, old.digest))
             entry = Entry(
                 old.id,
                 package.digest,
                 package.version,
                 chosen,
-                True,
+                old.enabled,
                 dict(old.config if config is None else config),
                 ((old.version, old.digest, old.runtime), *old.previous)[: Catalog.KEPT],
             )
@@ -245,7 +249,7 @@ class Kernel:
             for grant in grants:
                 self.grants.add(grant)
             try:
-                await self._exchange(entry, None)
+                await self._exchange(entry, None, probation=True)
             except BaseException:
                 for grant in grants:
                     if grant.id not in before and package.digest != old.digest:
@@ -253,24 +257,29 @@ class Kernel:
                 raise
         return self.plugin(package.id)
 
-    async def _exchange(self, entry: Entry, carried: Snapshot | None) -> None:
-        if await self._fleet.exchange(entry, carried):
-            work = self._fleet[entry.id].on_probation(lambda: self.rollback(entry.id))
+    async def _exchange(self, entry: Entry, carried: Snapshot | None, *, probation: bool = False) -> None:
+        if await self._fleet.exchange(entry, carried) and probation:
+            work = self._fleet[entry.id].on_probation(lambda: self._roll_back(entry.id, entry.digest))
             self._spawn(work, f"probation of {entry.id}")
 
     async def rollback(self, plugin_id: str) -> PluginStatus:
         """Go back to the version before, with the state of the present one when their state versions are the same."""
+        await self._roll_back(plugin_id)
+        return self.plugin(plugin_id)
+
+    async def _roll_back(self, plugin_id: str, only_from: str | None = None) -> None:
         async with self._lock:
             now = self.catalog.get(plugin_id)
+            if only_from is not None and now.digest != only_from:
+                return  # an operator has replaced it already
             if not now.previous:
                 raise StateForbids(f"{plugin_id} {now.version} has no earlier version to go back to")
             version, digest, runtime = now.previous[0]
-            entry = Entry(now.id, digest, version, runtime, True, now.config, now.previous[1:])
+            entry = Entry(now.id, digest, version, runtime, now.enabled, now.config, now.previous[1:])
             kept = self.catalog.snapshot(plugin_id)
             carried = Snapshot(kept[1], msgspec.json.decode(kept[2])) if kept is not None else None
             await self._exchange(entry, carried)
             self._logs.of(plugin_id).warning("rolled back", to=version, was=now.version)
-        return self.plugin(plugin_id)
 
     async def enable(self, plugin_id: str) -> PluginStatus:
         """Start a stopped, failed or quarantined plugin, and start it again with the kernel from now on."""
@@ -313,11 +322,10 @@ class Kernel:
     async def remove(self, plugin_id: str, *, purge: bool = False) -> None:
         """Stop and forget a plugin, its packages and grants. Its data stays unless `purge`."""
         async with self._lock:
-            entry = self.catalog.get(plugin_id)
+            self.catalog.get(plugin_id)
             await self._fleet.stop(plugin_id, "removed")
             await asyncio.to_thread(self.catalog.remove, plugin_id)
-            for digest in {entry.digest, *(digest for _, digest, _ in entry.previous)}:
-                self.grants.forget(plugin_id, digest)
+            self.grants.forget_plugin(plugin_id)
             await self._loader.close_store(plugin_id)
             if purge:
                 await self._loader.driver().drop(plugin_id)
@@ -358,49 +366,69 @@ class Kernel:
     ) -> str:
         """Give a plugin's installed package a capability (or deny it one); the grant's id.
 
+        A deny is for every version, so that neither an upgrade under way nor a rollback revives what it takes away.
+
         Raises GrantUnknown when its manifest asks for nothing of the kind, so that the grant could have no effect.
         """
         entry = self.catalog.get(plugin_id)
         wanted = parse(capability)
-        asked = [request.capability for request in self._fleet.manifests[plugin_id].capabilities]
+        asked = [request.capability for request in self._fleet.manifest(plugin_id).capabilities]
         if not deny and not any(covers(item, wanted) or covers(wanted, item) for item in asked):
             raise GrantUnknown(
                 f"{plugin_id} {entry.version} does not ask for {wanted}, so granting it would have no effect",
                 hint=f"it asks for: {', '.join(map(str, asked)) or 'nothing'}",
             )
-        grant = self.grants.prepare(
-            plugin_id, entry.digest, capability, tenant=tenant, deny=deny, issuer=issuer, expires=expires
-        )
-        await asyncio.to_thread(self.catalog.add_grants, [grant])
-        self.grants.add(grant)
+        digests = dict.fromkeys((entry.digest, *(self.grants.digests(plugin_id) if deny else ())))
+        grants = [
+            self.grants.prepare(plugin_id, digest, capability, tenant=tenant, deny=deny, issuer=issuer, expires=expires)
+            for digest in digests
+        ]
+        if deny:  # in force at once: waiting for the disk could only let more through
+            for grant in grants:
+                self.grants.add(grant)
+        async with self.catalog.grants_lock:
+            await asyncio.to_thread(self.catalog.add_grants, grants)
+        for grant in grants:
+            self.grants.add(grant)
         if not deny and self._fleet[plugin_id].machine.state is State.RESOLVED:
             await self.enable(plugin_id)
-        return grant.id
+        return grants[0].id
 
-    async def revoke(self, plugin_id: str, capability: str, *, tenant: str | None = None) -> list[str]:
+    async def revoke(
+        self, plugin_id: str, capability: str, *, tenant: str | None = None, deny: bool = False
+    ) -> list[str]:
         """Take a capability back, in force before this returns: from every version, so a rollback does not revive it.
 
-        Every grant that the given capability covers falls, with all that derive from it. The ids of what fell.
+        Every grant that the given capability covers falls, with all that derive from it. The ids of what fell. With
+        `deny` it is denials that are lifted; without, they stay, so that revoking never allows anything.
         """
         entry = self.catalog.get(plugin_id)
         wanted = parse(capability)
         found = [
             grant
-            for digest in (entry.digest, *(earlier for _, earlier, _ in entry.previous))
+            for digest in self.grants.digests(plugin_id)
             for grant in self.grants.of(plugin_id, digest)
-            if covers(wanted, parse(grant.capability)) and (tenant is None or grant.tenant == tenant)
+            if grant.deny == deny
+            and covers(wanted, parse(grant.capability))
+            and (tenant is None or grant.tenant == tenant)
         ]
         if not found:
-            held = ", ".join(grant.capability for grant in self.grants.of(plugin_id, entry.digest))
+            held = ", ".join(
+                grant.capability for grant in self.grants.of(plugin_id, entry.digest) if grant.deny == deny
+            )
             raise GrantUnknown(
-                f"{plugin_id} holds no grant that {wanted} covers; it holds: {held or 'none'}",
-                hint="to take away a part of a wider grant, deny that part: rustcare plugin grant --deny",
+                f"{plugin_id} {'is denied nothing' if deny else 'holds no grant'} that {wanted} covers; "
+                f"{'denied is' if deny else 'it holds'}: {held or 'none'}",
+                hint=""
+                if deny
+                else "to take away a part of a wider grant, deny that part: rustcare plugin grant --deny",
             )
         fallen: list[str] = []
         for grant in found:
             if grant.id not in fallen:
                 fallen.extend(self.grants.revoke(grant.id))
-        await asyncio.to_thread(self.catalog.drop_grants, fallen)
+        async with self.catalog.grants_lock:
+            await asyncio.to_thread(self.catalog.drop_grants, fallen)
         return fallen
 
     # looking
@@ -414,9 +442,9 @@ class Kernel:
         return self._status(self.catalog.get(plugin_id))
 
     def manifest(self, plugin_id: str) -> Manifest:
-        """The manifest of the installed package. Raises PluginUnknown."""
+        """The manifest of the installed package. Raises PluginUnknown, CatalogCorrupt."""
         self.catalog.get(plugin_id)
-        return self._fleet.manifests[plugin_id]
+        return self._fleet.manifest(plugin_id)
 
     def _status(self, entry: Entry) -> PluginStatus:
         supervisor = self._fleet[entry.id]
@@ -497,20 +525,25 @@ class Kernel:
         self._logs.of(owner).error("handler failed", subject=subject, **describe(error))
 
     def _capability_used(self, plugin: str, capability: str, tenant: str, allowed: bool) -> None:
-        self.hooks.hook.rustcare_capability_used(
-            plugin_id=plugin, capability=capability, tenant=tenant, allowed=allowed
-        )
+        self._call_hook("capability_used", plugin_id=plugin, capability=capability, tenant=tenant, allowed=allowed)
         if not allowed:
             self._logs.of(plugin).warning("capability denied", capability=capability, tenant=tenant)
 
     def _stepped(self, event: PluginState, old: State, new: State) -> None:
         self._logs.of(event.plugin).info("state", old=old.value, new=new.value, reason=event.reason)
         if new is State.ACTIVE and old is State.STARTING:
-            self.hooks.hook.rustcare_plugin_started(plugin_id=event.plugin, version=event.version)
+            self._call_hook("plugin_started", plugin_id=event.plugin, version=event.version)
         elif new in (State.STOPPED, State.QUARANTINED) and old in (State.DRAINING, State.ACTIVE, State.DEGRADED):
-            self.hooks.hook.rustcare_plugin_stopped(plugin_id=event.plugin, version=event.version, reason=event.reason)
+            self._call_hook("plugin_stopped", plugin_id=event.plugin, version=event.version, reason=event.reason)
         if self._open:
             self._spawn(self.bus.publish(self._system, STATE, event), f"{event.plugin} is {new.value}")
+
+    def _call_hook(self, name: str, **fields: Any) -> None:
+        """Tell those who listen; one of them that fails must not hurt the plugin it is told about."""
+        try:
+            getattr(self.hooks.hook, f"rustcare_{name}")(**fields)
+        except Exception as error:
+            self._logs.of("kernel").error(f"an implementation of rustcare_{name} failed", **describe(error))
 
     def _spawn(self, work: Any, name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)

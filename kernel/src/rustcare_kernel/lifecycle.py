@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import msgspec
@@ -47,6 +47,9 @@ class Supervisor:
         load: loads one version (verified bytes, granted context), not yet started.
         commit: writes an upgraded entry, and what was handed over, durably.
         quarantined: told when the trap budget is spent, to write that down.
+        restore: gives a started version the state it saved, before its first message.
+        save: keeps the state of a version that has handled its last message.
+        up: told when a later try to start succeeded.
     """
 
     BACKOFF = (0.2, 0.5, 1.0, 2.0, 5.0)  # seconds between tries to start
@@ -62,6 +65,10 @@ class Supervisor:
         commit: Commit,
         changed: Callable[[State, State, str], None],
         quarantined: Callable[[str], Awaitable[None]],
+        *,
+        restore: Callable[[Running], Awaitable[None]],
+        save: Callable[[Running], Awaitable[None]],
+        up: Callable[[], None],
     ) -> None:
         self.machine = Machine(plugin_id, changed)
         self.running: Running | None = None
@@ -73,6 +80,9 @@ class Supervisor:
         self._load = load
         self._commit = commit
         self._quarantined = quarantined
+        self._restore = restore
+        self._save = save
+        self._up = up
         self._retry: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -89,6 +99,7 @@ class Supervisor:
         try:
             running = await self._load(entry, None)
             await self._begin(running)
+            await self._restore(running)
             await running.attach()
         except asyncio.CancelledError:
             if running is not None:
@@ -116,6 +127,8 @@ class Supervisor:
             if self.machine.state is State.RETRY:
                 self._retry = None
                 await self._try(entry, attempt + 1)
+                if self.machine.serving:
+                    self._up()
 
     async def _begin(self, running: Running) -> None:
         """Start a loaded version and ask how it is."""
@@ -143,7 +156,8 @@ class Supervisor:
             if self.machine.state not in (State.STOPPED, State.REMOVED):
                 self.machine.to(State.STOPPED, reason)
             return
-        if self.machine.serving:
+        serving = self.machine.serving
+        if serving:
             self.machine.to(State.DRAINING, reason)
         try:
             async with asyncio.timeout(running.manifest.lifecycle.drain):
@@ -155,6 +169,8 @@ class Supervisor:
         except TimeoutError:
             left = sum(subscription.waiting() for subscription in running.subscriptions.values())
             self._log.warning("drain timed out", messages_given_up=left)
+        if serving:
+            await self._save(running)
         await self._discard(running)
         self.machine.to(State.STOPPED, reason)
 
@@ -187,6 +203,13 @@ class Supervisor:
         after: Running | None = None
         paused = 0.0
         committed = False
+
+        async def finish(after: Running, snapshot: Snapshot | None) -> None:
+            nonlocal committed
+            await self._commit(entry, snapshot)
+            committed = True
+            await self._take_over(before, after, paused)
+
         try:
             after = await self._load(entry, before)
             await self._begin(after)
@@ -196,16 +219,16 @@ class Supervisor:
             health = await after.healthy(after.manifest.lifecycle.start_timeout)
             if not health.ok:
                 raise UpgradeFailed(f"the new version is not healthy: {health.reason or 'no reason given'}")
-            await self._commit(entry, snapshot)
-            committed = True
+            await _unbroken(finish(after, snapshot))
         except BaseException as error:
-            if not committed:
-                if paused:
-                    if self.running is before:
-                        before.resume()
-                    self.last_pause = time.monotonic() - paused
-                if after is not None:
-                    await self._discard(after)
+            if committed:
+                raise  # the new version stands; whoever asked for it was cancelled
+            if paused:
+                if self.running is before:
+                    before.resume()
+                self.last_pause = time.monotonic() - paused
+            if after is not None:
+                await self._discard(after)
             if isinstance(error, Exception):
                 self._log.warning("upgrade failed", to=entry.version, **describe(error))
                 raise UpgradeFailed(
@@ -213,7 +236,6 @@ class Supervisor:
                     hint=error.hint if isinstance(error, RustCareError) else "the plugin's log says more",
                 ) from error
             raise
-        await self._take_over(before, after, paused)
 
     async def _hand_over(self, before: Running, after: Running, carried: Snapshot | None) -> Snapshot | None:
         limit = before.manifest.lifecycle.drain
@@ -230,8 +252,9 @@ class Supervisor:
         if carried is None or version == after.manifest.lifecycle.state_version:
             try:
                 state = await within(limit, before.instance.export_state(), f"{before.entry.version}: export_state")
-                snapshot = None if state is None else Snapshot(version, state)
-            except RustCareError:
+                # Encoded at once: were it the very object, the new version could change what the old one goes on with.
+                snapshot = None if state is None else Snapshot(version, msgspec.Raw(msgspec.json.encode(state)))
+            except (RustCareError, TypeError):  # TypeError: it exports what JSON cannot hold
                 if carried is None:
                     raise
         if snapshot is not None:
@@ -300,6 +323,9 @@ class Supervisor:
                 # The wires go at once, so that not one more message reaches it.
                 for subscription in running.subscriptions.values():
                     self._bus.cut(subscription)
+                    subscription.paused = True
+                for service, provider in running.providers.items():
+                    self._bus.unserve(service, provider)
                 task = asyncio.get_running_loop().create_task(self._seclude(running, why))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
@@ -315,6 +341,22 @@ class Supervisor:
         """Return when no work of its own (a quarantine under way) is left."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _unbroken(work: Coroutine[Any, Any, None]) -> None:
+    """Do work to its end even when this task is cancelled meanwhile; the cancellation is raised after it."""
+    task = asyncio.get_running_loop().create_task(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+        except Exception:
+            break
+    task.result()
+    if cancelled is not None:
+        raise cancelled
 
 
 def _reason(error: BaseException) -> str:
