@@ -121,8 +121,10 @@ class Running:
     def _limit(self) -> None:
         """One call, or the handling of one message, may take as long as the manifest says. Sandboxes see to it themselves
         too, by stopping the code; trusted code is cancelled where it waits."""
-        for wire in (*self.subscriptions.values(), *self.providers.values()):
-            wire.limit = self.manifest.limits.timeout
+        for subscription in self.subscriptions.values():
+            subscription.limit = self.manifest.limits.timeout
+        for provider in self.providers.values():
+            provider.limit = self.manifest.limits.timeout
 
     async def pause(self, after: Running | None = None) -> None:
         """Let nothing new in, and return when nothing is being handled any more.

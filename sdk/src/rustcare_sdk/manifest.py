@@ -114,12 +114,12 @@ class Runtime(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
 
 class Limits(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`[limits]`: what the plugin may use. Trusted Python is bound by timeout and concurrency only."""
+    """`[limits]`: what the plugin may use. Trusted Python is bound by timeout only."""
 
     memory: Annotated[Size, Meta(description="sandboxes: memory of one instance")] = 128 * _MIB
     fuel: Annotated[int, Meta(description="sandboxes: instructions for one call", ge=1, le=10**15)] = 10_000_000_000
     timeout: Annotated[Duration, Meta(description="time for one call")] = 10.0
-    concurrency: Annotated[Count, Meta(description="calls at once")] = 16
+    concurrency: Annotated[Count, Meta(description="sandboxes: calls at once")] = 16
     output: Annotated[Size, Meta(description="the largest message or answer it may send")] = 8 * _MIB
 
 

@@ -87,7 +87,8 @@ def generated(count: int, seed: int = 7) -> Iterator[Item]:
 
 
 def _head(control: str, kind: str, clock: datetime) -> str:
-    return f"MSH|^~\\&|ADT1|CITY HOSPITAL|RUSTCARE|CITY HOSPITAL|{clock:%Y%m%d%H%M%S}||{kind}|{control}|P|2.5.1|||||||UNICODE UTF-8"
+    here = "CITY HOSPITAL"
+    return f"MSH|^~\\&|ADT1|{here}|RUSTCARE|{here}|{clock:%Y%m%d%H%M%S}||{kind}|{control}|P|2.5.1|||||||UNICODE UTF-8"
 
 
 def _pid(patient: _Patient) -> str:

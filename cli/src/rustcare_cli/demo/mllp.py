@@ -64,6 +64,7 @@ async def send_all(
             room.release()
 
     receiving = asyncio.create_task(receive())
+    receiving.add_done_callback(lambda _: room.release())  # who waits for room must learn that the receiver hung up
     try:
         for index, item in enumerate(items):
             await room.acquire()
