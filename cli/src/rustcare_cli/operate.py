@@ -268,10 +268,15 @@ def grant(
 
 
 def revoke(
-    plugin: PluginId, capability: Capability, tenant: Tenant = None, data: Data = DEFAULT_DATA, json: Json = False
+    plugin: PluginId,
+    capability: Capability,
+    tenant: Tenant = None,
+    deny: Annotated[bool, typer.Option("--deny", help="Lift a denial, rather than a grant.")] = False,
+    data: Data = DEFAULT_DATA,
+    json: Json = False,
 ) -> None:
     """Take a capability back; its next use fails."""
-    _act("plugin.revoke", plugin, data, json, capability=capability, tenant=tenant)
+    _act("plugin.revoke", plugin, data, json, capability=capability, tenant=tenant, deny=deny)
 
 
 def caps(

@@ -83,11 +83,12 @@ class Grant(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Revoke(msgspec.Struct, forbid_unknown_fields=True):
-    """A capability taken back."""
+    """A capability taken back, or with `deny` a denial lifted."""
 
     id: str
     capability: str
     tenant: str | None = None
+    deny: bool = False
 
 
 class Configure(msgspec.Struct, forbid_unknown_fields=True):
@@ -308,8 +309,8 @@ async def _grant(operator: Operator, params: Grant) -> Any:
 
 @method("plugin.revoke", Revoke)
 async def _revoke(operator: Operator, params: Revoke) -> Any:
-    """Take a capability back; its next use fails."""
-    await operator.kernel.revoke(params.id, params.capability, tenant=params.tenant)
+    """Take a capability back; its next use fails. With `deny`, lift a denial."""
+    await operator.kernel.revoke(params.id, params.capability, tenant=params.tenant, deny=params.deny)
     return operator.kernel.plugin(params.id)
 
 
