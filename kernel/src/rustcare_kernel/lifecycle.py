@@ -86,6 +86,7 @@ class Supervisor:
         self._retry: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._probations: set[asyncio.Task[Any]] = set()
 
     # starting
 
@@ -176,7 +177,7 @@ class Supervisor:
 
     async def _quit_tasks(self) -> None:
         current = asyncio.current_task()
-        for task in (self._retry, self._watch):
+        for task in (self._retry, self._watch, *self._probations):
             if task is not None and task is not current:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -282,8 +283,13 @@ class Supervisor:
 
     async def on_probation(self, roll_back: Callable[[], Awaitable[Any]]) -> bool:
         """Ask a just upgraded version for its health a few times; if it is not well, roll back. True when it stayed."""
+        probation = asyncio.current_task()
+        assert probation is not None
+        self._probations.add(probation)
+        probation.add_done_callback(self._probations.discard)
         running = self.running
-        assert running is not None
+        if running is None:
+            return True
         for pause in self.PROBATION:
             await asyncio.sleep(pause)
             if self.running is not running or not self.machine.serving:

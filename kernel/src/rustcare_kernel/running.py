@@ -119,12 +119,13 @@ class Running:
         self._limit()
 
     def _limit(self) -> None:
-        """One call, or the handling of one message, may take as long as the manifest says. Sandboxes see to it themselves
-        too, by stopping the code; trusted code is cancelled where it waits."""
+        """One call, or the handling of one message, may take as long as the manifest says. Trusted code is cancelled where
+        it waits. A sandbox stops its guest by itself and counts a trap: cancelling it here would let it off."""
+        limit = self.manifest.limits.timeout if self.entry.runtime == "python" else float("inf")
         for subscription in self.subscriptions.values():
-            subscription.limit = self.manifest.limits.timeout
+            subscription.limit = limit
         for provider in self.providers.values():
-            provider.limit = self.manifest.limits.timeout
+            provider.limit = limit
 
     async def pause(self, after: Running | None = None) -> None:
         """Let nothing new in, and return when nothing is being handled any more.
