@@ -100,7 +100,7 @@ class Runtime(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Literal["pooled", "per-message"],
         Meta(description="sandboxes: keep instances, or make a fresh one for every message"),
     ] = "pooled"
-    pool: Annotated[int, Meta(description="sandboxes: how many instances at most", ge=1, le=256)] = 2
+    pool: Annotated[int, Meta(description="sandboxes: how many instances at most", ge=1, le=256)] = 1
 
     @property
     def names(self) -> tuple[str, ...]:
