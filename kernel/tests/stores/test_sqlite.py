@@ -126,6 +126,21 @@ async def test_a_long_read_does_not_hold_the_event_loop(store: SqliteStore) -> N
     assert longest < (time.perf_counter() - started) / 2
 
 
+async def test_many_short_statements_leave_the_others_their_turn(store: SqliteStore) -> None:
+    """Whoever reads in a loop, or fills a transaction, does not keep the event loop to itself."""
+    await store.db.execute(INSERT, (0, "a"))
+    other = asyncio.create_task(asyncio.sleep(0.01))
+    while not other.done():
+        await count(store)
+    other = asyncio.create_task(asyncio.sleep(0.01))
+    n = 0
+    async with store.db.transaction() as tx:
+        while not other.done():
+            n += 1
+            await tx.execute(INSERT, (n, "a"))
+    assert await count(store) == n + 1
+
+
 async def test_a_cancelled_read_stops(store: SqliteStore) -> None:
     """A read whose caller gave up is interrupted, and the next one gets its own result."""
     endless = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) AS c FROM n"

@@ -11,6 +11,7 @@ __all__ = ["Pace"]
 
 _QUICK = 0.000_5  # seconds of processor time in a thread that count as quick
 _LONG = 0.003  # seconds of it in the event loop that send a statement back to the thread
+_TURN = 0.003  # seconds of it in the event loop, over all statements, until the others there get their turn
 _PENANCE = 16  # quick runs in a thread after a long one
 _REMEMBERED = 2048
 
@@ -23,6 +24,7 @@ class Pace:
 
     def __init__(self) -> None:
         self._owed: dict[str, int] = {}
+        self._spent = 0.0
 
     def is_quick(self, sql: str) -> bool:
         return self._owed.get(sql, 1) == 0
@@ -40,5 +42,13 @@ class Pace:
 
     def ran_in_place(self, sql: str, seconds: float) -> None:
         """Note a run in the event loop's thread."""
+        self._spent += seconds
         if seconds > _LONG:
             self._owed[sql] = _PENANCE
+
+    def is_due(self) -> bool:
+        """Whether the event loop should have its turn now: a call that ran in place never gave it one."""
+        if self._spent < _TURN:
+            return False
+        self._spent = 0.0
+        return True

@@ -2,7 +2,7 @@
 
 In WAL mode a reader sees the last commit and waits for nobody. How long a read takes cannot be known before, so it
 starts in place with a deadline of two milliseconds; one that overruns it is stopped, which has no effect since it only
-reads, and runs again in a thread.
+reads, and runs again in a thread. Many short ones in a row give the event loop its turn every few milliseconds.
 """
 
 from __future__ import annotations
@@ -126,6 +126,8 @@ class Reader:
             self._guarded = connection
         # What was long the last time goes to a thread at once; what was never seen may try here, the deadline holds.
         if not self._pace.was_long(sql):
+            if self._pace.is_due():
+                await asyncio.sleep(0)
             started = time.thread_time()
             self._deadline = started + _DEADLINE
             try:

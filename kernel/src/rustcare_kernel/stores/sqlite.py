@@ -213,9 +213,11 @@ class SqliteTransaction:
             )
 
     async def _run(self, sql: str, job: Callable[[sqlite3.Connection], Any]) -> Any:
+        writer = self._writer
+        if writer.pace.is_due():  # before we look who is busy: between that look and the run nobody may come
+            await asyncio.sleep(0)
         await self._until_free()
         self._check()
-        writer = self._writer
         self.last_used = self._loop.time()
         if writer.pace.is_quick(sql):
             try:
