@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 
 from tests.architecture.project import ROOT, import_name, members, plugins, pyproject
 
+KERNEL = ROOT / "kernel" / "src" / "rustcare_kernel"
 # Bindings that componentize-py makes: they exist inside a component only.
 GENERATED = ("wit_world", "componentize_py_types")
 # What a plugin's author has beside the SDK: the tools that its tests are written with.
@@ -56,6 +57,37 @@ def test_what_is_imported_is_declared(member: str) -> None:
             assert found & declared, (
                 f"{path.relative_to(ROOT)} imports {name}, {member}/pyproject.toml does not name it"
             )
+
+
+def rooms() -> list[str]:
+    """The kernel's rooms, lowest floor first, as its `__init__` lists them."""
+    text = ast.get_docstring(ast.parse((KERNEL / "__init__.py").read_text())) or ""
+    return re.findall(r"^ +(\w+)/? {2,}\S", text, re.M)
+
+
+def test_the_kernels_map_is_complete() -> None:
+    """The map of rooms in the kernel's `__init__`, and the one in docs/explanation/architecture.md, list all of them."""
+    found = {path.stem for path in KERNEL.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+    assert sorted(rooms()) == sorted(name for name in found if not name.startswith("_"))
+    page = (ROOT / "docs" / "explanation" / "architecture.md").read_text()
+    assert re.findall(r"^\| `rustcare_kernel\.(\w+)` \|", page, re.M) == rooms()
+
+
+def test_the_kernels_rooms_stand_on_those_below() -> None:
+    """When a room of the kernel is imported, it imports only rooms that the map lists above it."""
+    order = rooms()
+    wrong = []
+    for room in order:
+        single = KERNEL / f"{room}.py"
+        for path in [single] if single.is_file() else sorted((KERNEL / room).rglob("*.py")):
+            depth = len(path.relative_to(KERNEL).parts)
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.ImportFrom):
+                    module = (node.module or "").removeprefix("rustcare_kernel.") if node.level in (0, depth) else ""
+                    target = module.partition(".")[0]
+                    if target in order and order.index(target) > order.index(room):
+                        wrong.append(f"{path.relative_to(KERNEL)}:{node.lineno} imports {target}")
+    assert wrong == []
 
 
 def canonical(name: str) -> str:

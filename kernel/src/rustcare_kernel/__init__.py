@@ -1,6 +1,6 @@
 """The microkernel: the lifecycle of plugins, capabilities, and a message bus. Everything else is a plugin.
 
-The rooms, lowest floor first; a room imports only from those above its line:
+The rooms, lowest floor first; when a room is imported, it imports only from those above its line:
 
     errors         what can go wrong, each with a stable code
     accounting     calls, time, fuel, bytes and uses of rights, per plugin and tenant
@@ -9,8 +9,8 @@ The rooms, lowest floor first; a room imports only from those above its line:
     subscription   one subscriber's bounded queue and the task that empties it in order
     bus            publish and request
     logs           what plugins and the kernel say
-    context        what a plugin holds as `self.ctx`: every call passes its capability check there
     stores/        a private database and key-value space for each plugin: sqlite, postgres
+    context        what a plugin holds as `self.ctx`: every call passes its capability check there
     package/       what is installed: an OCI artifact, always with the same digest for the same content
     runtimes/      python (trusted), component and extism (sandboxed)
     states         the states of a plugin's life and the steps between them
@@ -21,6 +21,7 @@ The rooms, lowest floor first; a room imports only from those above its line:
     data_lock      one kernel for each data folder
     loader         from a catalog entry to a loaded version
     lifecycle      start, retry, upgrade with hand-over, roll back, quarantine, stop
+    fleet          all plugins together: the order of starts, who waits for whom
     installer      from a source to a package that was consented to
     kernel         the facade an embedder uses
     control/       the operator's API on a Unix socket: what the CLI talks to
