@@ -23,7 +23,9 @@ class HostilePackages(BuildHookInterface):  # type: ignore[type-arg]
         in_sdist = here / "hostile_packages"
         source = in_sdist if in_sdist.is_dir() else here.parent / "examples" / "hostile"
         target = "rustcare_cli/demo/hostile_packages" if self.target_name == "wheel" else "hostile_packages"
-        files = [path for path in sorted(source.rglob("*")) if path.suffix in _SUFFIXES and "__pycache__" not in path.parts]
+        files = [
+            path for path in sorted(source.rglob("*")) if path.suffix in _SUFFIXES and "__pycache__" not in path.parts
+        ]
         if not files:
             raise FileNotFoundError(f"expected the hostile packages in {source}, found none")
         for path in files:
