@@ -79,6 +79,7 @@ class Session:
                     for source in self.settings.others:
                         status = await kernel.install(source, consent=True)
                         self._tell({"kind": "with", "plugin": status.id, "state": status.state})
+                    seen = project.stamps()  # before the load: a save during it is not missed
                     await self._load(first=True)
                     await self._exercise(asks, tells)
                     if self.settings.once:
@@ -86,7 +87,7 @@ class Session:
                         server.watch.flush()
                         self._show()
                         return self.good
-                    await self._follow(asks, tells)
+                    await self._follow(seen, asks, tells)
                 finally:
                     server.watch.close(stream)
         return self.good
@@ -184,18 +185,19 @@ class Session:
                 }
             )
 
-    async def _follow(self, asks: list[tuple[str, Any]], tells: list[tuple[str, Any]]) -> None:
+    async def _follow(
+        self, seen: dict[Path, tuple[int, int]], asks: list[tuple[str, Any]], tells: list[tuple[str, Any]]
+    ) -> None:
         """Show what happens and reload on save, until interrupted."""
         if not self.settings.json:
             note(f"Watching {self._project.root}. Save a file to reload it; Ctrl-C ends.")
-        stamps = await asyncio.to_thread(self._project.stamps)
         changing = False
         while True:
             await asyncio.sleep(self.settings.poll)
             self._show()
             now = await asyncio.to_thread(self._project.stamps)
-            if now != stamps:
-                stamps, changing = now, True  # an editor may write in several steps: wait until it rests
+            if now != seen:
+                seen, changing = now, True  # an editor may write in several steps: wait until it rests
             elif changing:
                 changing = False
                 await self._load(first=False)

@@ -134,7 +134,9 @@ class Project:
             return
         words = [sys.executable if command[0] == "python" else command[0], *command[1:]]
         try:
-            done = subprocess.run(words, cwd=self.root, capture_output=True, text=True, check=False)
+            # PYTHON: what a Makefile's `PYTHON ?= python3` takes, so that ziglang is found where this runs.
+            environment = {**os.environ, "PYTHON": sys.executable}
+            done = subprocess.run(words, cwd=self.root, env=environment, capture_output=True, text=True, check=False)
         except OSError as error:
             raise BuildFailed(
                 f"{words[0]} cannot be run: {error.strerror}",
@@ -167,6 +169,8 @@ class Project:
 
         if importlib.util.find_spec("pytest") is None:
             raise CommandFailed("Expected pytest to be installed", hint="pip install pytest pytest-asyncio")
+        if self.manifest().runtime.extism is not None:
+            self.build_extism()
         path = os.pathsep.join(filter(None, [str(self.package.parent), os.environ.get("PYTHONPATH", "")]))
         started = time.monotonic()
         done = subprocess.run(

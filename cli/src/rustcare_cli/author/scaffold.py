@@ -47,7 +47,7 @@ def write_plugin(name: str, runtime: str, into: Path | None = None) -> tuple[Pat
 def suggestion(text: str) -> str:
     """The nearest allowed name."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", text).lower()
-    return re.sub(r"[^a-z0-9]+", "-", words).strip("-0123456789") or "ward-bell"
+    return re.sub(r"[^a-z0-9]+", "-", words).strip("-").lstrip("0123456789-") or "ward-bell"
 
 
 def _values(publisher: str, short: str, runtime: str) -> dict[str, str]:
