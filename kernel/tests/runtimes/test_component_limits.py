@@ -37,6 +37,12 @@ async def ask(instance: Any, data: Any = None, **envelope: Any) -> Any:
     return msgspec.json.decode(answer)
 
 
+async def running(instance: Any) -> None:
+    """Until a guest is at work on a call."""
+    while not any(job.sandbox is not None for job in instance._pool._jobs):  # noqa: ASYNC110  # set by a thread
+        await asyncio.sleep(0)
+
+
 async def test_data_goes_in_and_comes_out_as_json(load: Load, wat: Any, fixture: Any) -> None:
     """A message's data reaches the guest as JSON; the answer is `msgspec.Raw`; the use of the call is accounted."""
     instance = await load(wat())
@@ -53,7 +59,7 @@ async def test_an_endless_loop_is_stopped_by_time(load: Load, wat: Any, fixture:
     began = time.monotonic()
     with pytest.raises(CallLimitExceeded, match="used up its time") as caught:
         await ask(instance)
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 5.0
     assert caught.value.code == "runtime.limit-exceeded"
     assert len(fixture.traps) == 1
 
@@ -154,14 +160,12 @@ async def test_cancelling_the_caller_stops_the_guest(load: Load, wat: Any, fixtu
     assert await ask(instance, {}) == 1
     began = time.monotonic()
     call = asyncio.ensure_future(ask(instance, 7))
-    async with asyncio.timeout(0.2):
-        done, _ = await asyncio.wait([call], timeout=0.05)
-    assert not done
+    await running(instance)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
     assert await ask(instance, {}) == 1
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert not fixture.traps
 
 

@@ -177,7 +177,7 @@ async def test_an_endless_loop_is_stopped_by_time(load: Load) -> None:
     for _ in range(2):
         with pytest.raises(CallLimitExceeded, match="used up its time"):
             await ask(instance)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
 
 
 async def test_an_endless_loop_is_stopped_by_fuel(load: Load) -> None:
@@ -209,12 +209,13 @@ async def test_cancelling_the_caller_stops_the_guest(load: Load, fixture: Any) -
     assert await ask(instance) == 1
     began = time.monotonic()
     call = asyncio.ensure_future(ask(instance))
-    await asyncio.wait([call], timeout=0.05)
+    while not any(job.sandbox is not None for job in instance._pool._jobs):  # noqa: ASYNC110  # set by a thread
+        await asyncio.sleep(0)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
     assert await ask(instance) == 1
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert not fixture.traps
 
 

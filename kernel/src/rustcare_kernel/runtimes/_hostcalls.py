@@ -87,9 +87,10 @@ class HostCalls:
     # bus
 
     def _payload(self, data: str | bytes, address: str) -> msgspec.Raw:
-        if len(data) > self._output:
+        size = len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
+        if size > self._output:
             raise CallLimitExceeded(
-                f"expected at most {self._output} bytes of data, got {len(data)}",
+                f"expected at most {self._output} bytes of data, got {size}",
                 hint="raise limits.output in plugin.toml, or publish in pieces",
                 address=address,
             )

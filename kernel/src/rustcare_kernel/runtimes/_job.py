@@ -94,8 +94,8 @@ class Job:
         self.cancelled = True
         if self.task is not None:
             self.task.cancel()
-        if self.sandbox is not None:
-            self.sandbox.interrupt()
+        if (sandbox := self.sandbox) is not None:  # the worker may take it away any time
+            sandbox.interrupt()
 
 
 async def _await(start: Waitable) -> Any:

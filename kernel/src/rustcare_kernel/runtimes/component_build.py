@@ -201,4 +201,4 @@ def _tidy(output: str, app: Path) -> str:
     # The tool wraps the guest's traceback into one of its own, behind the name of an error.
     start = output.find("Error: " + marker)
     text = output[start + len("Error: ") :] if start >= 0 else output
-    return text.partition("\nCaused by:")[0].replace(f"{app}/", "").strip()[-4000:]
+    return text.partition("\nCaused by:")[0].replace('File "/0/', 'File "').replace(f"{app}/", "").strip()[-4000:]
