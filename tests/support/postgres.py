@@ -9,6 +9,7 @@ A server started here listens on a socket in its own folder, never on the networ
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -22,6 +23,7 @@ from urllib.parse import quote
 import pytest
 
 _VARIABLE = "RUSTCARE_TEST_POSTGRES"
+_FOLDER = "rustcare-pg-"
 _MISSING: list[str] = []  # why there is no server, for the summary
 
 
@@ -155,10 +157,27 @@ def _install() -> Path:
     return place
 
 
+def _clear_orphans(binaries: Path) -> None:
+    """Stop the servers of test runs that were killed before they could do so themselves."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER}*"):
+        try:
+            runner = int((folder / "runner").read_text())
+            if folder.stat().st_uid != pwd.getpwnam(_user()).pw_uid or Path(f"/proc/{runner}").exists():
+                continue
+        except (OSError, ValueError):
+            continue
+        with contextlib.suppress(NoServer, subprocess.SubprocessError):
+            PostgresServer(binaries, folder, _user()).stop("immediate")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _start(binaries: Path) -> PostgresServer:
+    if Path("/proc/self").exists():
+        _clear_orphans(binaries)
     # Not pytest's folder: the path of a Unix socket has about a hundred characters at most, and another user must get in.
-    folder = Path(tempfile.mkdtemp(prefix="rustcare-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDER))
     server = PostgresServer(binaries, folder, _user())
+    (folder / "runner").write_text(str(os.getpid()))
     try:
         if os.geteuid() == 0:  # the server refuses to run as root
             account = pwd.getpwnam(server.user)
