@@ -30,7 +30,7 @@ from rustcare_kernel.lifecycle import Supervisor
 from rustcare_kernel.package import read_package
 from rustcare_sdk.contracts.plugin import STATE, AccountingRow, PluginState
 from rustcare_sdk.errors import CapabilityDenied, NoProvider, RustCareError
-from rustcare_sdk.message import Call, Message
+from rustcare_sdk.message import Call, Message, to_cloudevent
 from rustcare_sdk.plugin import Handler
 
 from examples.hostile.build import components, wasm_of
@@ -254,10 +254,15 @@ async def test_a_forged_tenant_is_not_believed(kernel: Kernel, runtime: str) -> 
         assert answer == "claimed"
         assert accounted(kernel, status.id, tenant="ward-7").calls == 1
         assert not [row for row in kernel.accounting.rows() if row.tenant == "victim"]
-    (message,) = heard
+        assert await kernel.request(status.id, {}, principal="", type=str) == "claimed"
+    message, nameless = heard
     assert message.call == call
     assert message.source == status.id
     assert message.headers["tenant"] == "victim"  # a header is a header
+    assert nameless.call == Call("default")
+    event = to_cloudevent(nameless)  # where nothing is stamped, a header does not take its place
+    assert (event["tenant"], event["source"]) == ("default", f"rustcare:{status.id}")
+    assert not event.keys() & {"principal", "traceparent"}
 
 
 @BOTH_TIERS

@@ -118,6 +118,12 @@ except ImportError:  # the sandbox's Python
         uid: str = ""
 
 
+_ATTRIBUTES = frozenset(
+    {"specversion", "id", "source", "type", "time", "subject", "datacontenttype", "dataschema", "data", "data_base64"}
+    | {"tenant", "principal", "traceparent", "tracestate"}
+)
+
+
 def to_cloudevent(message: Message[Any]) -> dict[str, Any]:
     """The CloudEvents 1.0 form (JSON event format, section 3 of that spec); tenant and principal are extensions."""
     event: dict[str, Any] = {
@@ -134,5 +140,6 @@ def to_cloudevent(message: Message[Any]) -> dict[str, Any]:
         event["principal"] = message.principal
     if message.trace:
         event["traceparent"] = message.trace
-    event.update({key: value for key, value in message.headers.items() if key not in event})
+    # A header must not pass for what the kernel stamps, not even where that is empty, or in another case.
+    event.update({key: value for key, value in message.headers.items() if key.lower() not in _ATTRIBUTES})
     return event
