@@ -89,6 +89,7 @@ def package(
     toml: str = "",
     more: str = "",
     lifecycle: str = "",
+    limit: str = "5s",
     files: dict[str, bytes] | None = None,
 ) -> Package:
     """A package of the sample plugin. `asks` are further capabilities, each `required` or `optional`."""
@@ -107,7 +108,8 @@ engine = ">=0.1,<0.2"
 [runtime]
 python = {{ entry = "{name}.plugin:Sample" }}
 [lifecycle]
-drain = "5s"
+drain = "{limit}"
+start_timeout = "{limit}"
 state_version = {state_version}
 {lifecycle}
 {toml}

@@ -52,7 +52,7 @@ def test_a_missing_provider_is_named_with_its_address() -> None:
     assert order == ["b.two"]
     error = failed["a.one"]
     assert error.address == "a.one:requires.lab"
-    assert "no enabled plugin provides it" in error.message
+    assert "nobody provides it" in error.message
     assert "a.one → lab" in error.message
     assert error.hint
 

@@ -85,7 +85,7 @@ def _explain(
             )
             return DependencyUnmet(
                 f"{path}: version {manifests[chain[-1]].requires[contract]} is required, "
-                f"{offered or 'no enabled plugin provides it'}",
+                f"{offered or 'nobody provides it'}",
                 hint="install or enable a plugin that provides it",
                 address=address,
             )

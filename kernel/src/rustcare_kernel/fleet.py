@@ -154,11 +154,7 @@ class Fleet:
 
     async def wake_waiting(self) -> None:
         """Start whoever has all that it requires: providers that serve. The others wait, and their reason says for what."""
-        waiting = {
-            name: self.manifests[name]
-            for name, item in self._supervisors.items()
-            if item.machine.state is State.VERIFIED
-        }
+        waiting = self._waiting()
         if not waiting:
             return
         order, failed = resolve({**self.serving_manifests(), **waiting})
@@ -173,6 +169,23 @@ class Fleet:
                 await self._bring_up(name, self._catalog.get(name))
             else:
                 self._must_wait(name, unmet)
+
+    def _waiting(self) -> dict[str, Manifest]:
+        return {
+            name: self.manifests[name]
+            for name, item in self._supervisors.items()
+            if item.machine.state is State.VERIFIED
+        }
+
+    def unmet(self, plugin_id: str) -> DependencyUnmet | None:
+        """What a plugin waits for, if it does."""
+        waiting = self._waiting()
+        if plugin_id not in waiting:
+            return None
+        failed = resolve({**self.serving_manifests(), **waiting})[1]
+        return failed.get(plugin_id) or resolve({**self.serving_manifests(), plugin_id: waiting[plugin_id]})[1].get(
+            plugin_id
+        )
 
     def _must_wait(self, plugin_id: str, error: DependencyUnmet) -> None:
         supervisor = self._supervisors[plugin_id]

@@ -253,7 +253,7 @@ class Grants:
             if grant.deny:
                 # A use may itself be a pattern (a subscription): it is denied when any part of it is.
                 if intersect(_bare(node.capability), wanted) is not None:
-                    raise _denied(plugin, wanted, "it is denied by the operator or the tenant", "lift it: rustcare plugin revoke --deny")
+                    raise _denied(plugin, wanted, "it is denied by operator or tenant", "rustcare plugin revoke --deny")
             elif covers(_bare(node.capability), wanted):
                 (by_tenant if grant.issuer == "tenant" else by_operator).append(node.capability)
         operator = _loosest(by_operator)

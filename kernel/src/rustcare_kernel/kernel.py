@@ -40,7 +40,6 @@ from .bus import Bus, Sender
 from .catalog import Catalog, Entry
 from .context import decode_as
 from .data_lock import DataFolderLock
-from .dependencies import resolve
 from .errors import GrantUnknown, PluginUnknown, StateForbids
 from .fleet import Fleet
 from .grants import Grants, Issuer
@@ -299,10 +298,9 @@ class Kernel:
                 supervisor.machine.to(State.INSTALLED)
                 supervisor.machine.to(State.VERIFIED)
             await self._fleet.wake_waiting()
-            if supervisor.machine.state is State.VERIFIED:
-                failed = resolve({**self._fleet.serving_manifests(), plugin_id: package.manifest})[1]
-                if plugin_id in failed:
-                    raise failed[plugin_id]
+            unmet = self._fleet.unmet(plugin_id)
+            if unmet is not None:
+                raise unmet
         return self.plugin(plugin_id)
 
     async def disable(self, plugin_id: str) -> PluginStatus:
@@ -316,6 +314,7 @@ class Kernel:
     async def restart(self, plugin_id: str) -> PluginStatus:
         """Stop a plugin and start it again (with a fresh configuration, for example)."""
         async with self._lock:
+            self.catalog.get(plugin_id)
             await self._fleet.stop(plugin_id, "restarted")
         return await self.enable(plugin_id)
 
@@ -562,9 +561,12 @@ class Kernel:
 
     async def _serve_plugins(self, message: Message[Any]) -> PluginsReply:
         asked = decode_as(message.data or {}, PluginsRequest, PLUGINS)
-        del asked
         return PluginsReply(
-            [PluginRow(item.id, item.version, item.digest, item.runtime, item.state) for item in self.plugins()]
+            [
+                PluginRow(item.id, item.version, item.digest, item.runtime, item.state, item.enabled, item.summary)
+                for item in self.plugins()
+                if asked.plugin in ("", item.id)
+            ]
         )
 
 
