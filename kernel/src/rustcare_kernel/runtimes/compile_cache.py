@@ -33,6 +33,16 @@ def _cpu() -> str:
         return platform.processor()
 
 
+def _read(path: Path) -> memoryview:
+    """The file in one piece that can be handed to C as it is; the interpreter is free meanwhile (it is 40 MB)."""
+    with open(path, "rb", buffering=0) as file:
+        data = memoryview(bytearray(os.fstat(file.fileno()).st_size))
+        at = 0
+        while at < len(data) and (count := file.readinto(data[at:])):
+            at += count
+        return data[:at]
+
+
 class CompileCache:
     """Keeps compiled code in `folder`; without a folder or a key it keeps nothing.
 
@@ -65,7 +75,7 @@ class CompileCache:
         name = self._name(digest)
         path = self._folder / name
         try:
-            data = memoryview(bytearray(path.read_bytes()))
+            data = _read(path)
         except FileNotFoundError:
             return None
         except OSError as error:
