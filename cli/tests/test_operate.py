@@ -76,6 +76,21 @@ def test_a_plugins_life_on_the_command_line(data: Path, project: Path, tmp_path:
     assert gone["error"]["code"] == "plugin.unknown"
 
 
+def test_a_plugin_that_cannot_start_fails_the_command(data: Path, project: Path, tmp_path: Path) -> None:
+    """It is installed, its state and the reason are shown, and a script notices."""
+    broken = tmp_path / "broken"
+    rustcare("plugin", "new", "acme.broken", "--into", broken)
+    code = broken / "src/acme_broken/plugin.py"
+    code.write_text(code.read_text().replace("return Greeting", "retur Greeting"))
+    done = rustcare("plugin", "install", broken, "--yes", "--data", data)
+    assert done.returncode == 1
+    assert "SyntaxError" in done.stdout
+    assert (
+        rustcare("plugin", "remove", "acme.broken", "--data", data).stdout
+        == "acme.broken is removed; its data is kept\n"
+    )
+
+
 def test_the_kernel_tells_how_it_is(data: Path) -> None:
     """`system status` shows process, data, memory and services, for people and for programs."""
     found = rustcare_json("system", "status", "--data", data)

@@ -9,7 +9,7 @@ from typing import Any
 from ._errors import ConsentMissing
 from ._render import say, short, table
 
-__all__ = ["ask", "show_change", "show_request"]
+__all__ = ["ask", "confirm", "show_change", "show_request"]
 
 
 def show_request(inspection: Mapping[str, Any]) -> None:
@@ -60,7 +60,18 @@ def ask(what: str, inspections: Sequence[Mapping[str, Any]], *, yes: bool, as_js
             f"Expected consent to the capabilities of {names}, there is no terminal to ask on",
             hint="look at them, then say --yes",
         )
+    if not confirm(what):
+        raise ConsentMissing(f"No consent was given for {names}", hint="nothing was changed")
+
+
+def confirm(question: str) -> bool:
+    """Ask a person. Ctrl-C ends the command, also where an event loop has taken the signal for itself."""
+    import signal
+
     import typer
 
-    if not typer.confirm(what, err=True):
-        raise ConsentMissing(f"No consent was given for {names}", hint="nothing was changed")
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return typer.confirm(question, err=True)
+    finally:
+        signal.signal(signal.SIGINT, before)

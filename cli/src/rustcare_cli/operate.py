@@ -178,14 +178,17 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _show_status(status: dict[str, Any], json: bool) -> None:
+    """What became of a plugin. One that should run and cannot makes the command fail."""
     from ._render import print_json, say
 
     if json:
         print_json(status)
-        return
-    style = {"active": "green", "failed": "red", "quarantined": "red"}.get(status["state"], "yellow")
-    reason = f": {status['reason']}" if status["reason"] else ""
-    say(f"{status['id']} {status['version']} ({status['runtime']}) is {status['state']}{reason}", style)
+    else:
+        style = {"active": "green", "failed": "red", "quarantined": "red"}.get(status["state"], "yellow")
+        reason = f": {status['reason']}" if status["reason"] else ""
+        say(f"{status['id']} {status['version']} ({status['runtime']}) is {status['state']}{reason}", style)
+    if status["state"] in ("failed", "retry", "quarantined"):
+        raise typer.Exit(1)
 
 
 def _act(method: str, plugin: str, data: Path, json: bool, **params: Any) -> None:
@@ -235,6 +238,7 @@ def remove(
     import sys
 
     from ._client import connect
+    from ._consent import confirm
     from ._errors import ConsentMissing
     from ._render import print_json, say
 
@@ -246,7 +250,7 @@ def remove(
                     f"Expected consent to delete the data of {plugin}, there is no terminal to ask on",
                     hint="say --yes if you mean it",
                 )
-            if not typer.confirm(f"Delete everything that {plugin} stored?", err=True):
+            if not confirm(f"Delete everything that {plugin} stored?"):
                 raise ConsentMissing("No consent was given", hint="nothing was changed")
         found = control.call("plugin.remove", id=plugin, purge=purge)
     if json:

@@ -192,7 +192,7 @@ def export(
     ] = "sqlite",
     json: Json = False,
 ) -> None:
-    """Print the stored FHIR resources, one JSON object a line (NDJSON); with --json as one array."""
+    """Print the stored FHIR resources, one a line (NDJSON). With --json: one array."""
     import asyncio
     import sys
 

@@ -144,7 +144,7 @@ def dev(
     )
     try:
         good = asyncio.run(Session(settings).run())
-    except KeyboardInterrupt:
-        good = True
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        good = True  # the author ends it
     if not good:
         raise typer.Exit(1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json as _json
+import signal
 import tempfile
 import time
 import traceback
@@ -66,6 +67,9 @@ class Session:
 
     async def run(self) -> bool:
         """Run until interrupted (or once); whether the last load, and everything asked after it, went well."""
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # so that everything is closed
         project = Project.find(self.settings.folder)
         manifest = project.manifest()
         asks = [_parse(text, "--request") for text in self.settings.requests]
