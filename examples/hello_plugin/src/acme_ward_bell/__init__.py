@@ -1,0 +1,1 @@
+"""Ward bell: greets, counts, and tells others."""
