@@ -18,14 +18,15 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rustcare_cli.demo.hostile import run_hostile
 from rustcare_cli.demo.hostile_attacks import ATTACKS
 from rustcare_kernel import Kernel
-from rustcare_kernel.errors import UpgradeFailed
+from rustcare_kernel.errors import PluginUnknown, UpgradeFailed
 from rustcare_kernel.lifecycle import Supervisor
 from rustcare_kernel.package import read_package
 from rustcare_sdk.contracts.plugin import STATE, AccountingRow, PluginState
@@ -433,6 +434,36 @@ async def test_a_revoked_grant_fails_on_the_very_next_use(kernel: Kernel, tmp_pa
         await kernel.request("ward.publisher", {}, timeout=10.0)
     assert heard == 3
     await kernel.bus.unsubscribe(subscription)
+
+
+# the demo's own judgement
+
+
+async def test_the_demo_sees_all_of_them_contained(kernel: Kernel) -> None:
+    """The demo's rows say that each of the ten was contained, and how; nothing of them is left in the kernel."""
+    said: list[str] = []
+    rows = await run_hostile(kernel, said.append)
+    assert [(row.name, row.how) for row in rows if not row.contained] == []
+    assert [row.name for row in rows] == [attack.name for attack in ATTACKS]
+    assert [status.id for status in kernel.plugins()] == ["good.neighbour"]
+    assert said
+
+
+async def test_plugins_are_told_while_one_is_being_installed(kernel: Kernel) -> None:
+    """A plugin that is on its way in or out does not keep the kernel from saying which plugins there are."""
+    known = set()
+    for work in (
+        kernel.install(HOSTILE / "trap_in_handover_v1", consent=True),
+        kernel.remove("hostile.trap-in-handover"),
+    ):
+        step = asyncio.ensure_future(work)
+        while not step.done():
+            known.add(tuple(status.id for status in kernel.plugins()))
+            with suppress(PluginUnknown):
+                kernel.plugin("hostile.trap-in-handover")
+            await asyncio.sleep(0)
+        await step
+    assert known == {("good.neighbour",), ("good.neighbour", "hostile.trap-in-handover")}
 
 
 # the packages themselves

@@ -55,6 +55,9 @@ class Fleet:
     def __getitem__(self, plugin_id: str) -> Supervisor:
         return self._supervisors[plugin_id]
 
+    def __contains__(self, plugin_id: str) -> bool:
+        return plugin_id in self._supervisors
+
     async def open(self, only: Collection[str] | None = None) -> None:
         """Know every plugin of the catalog, and start those that are enabled (and in `only`), providers first."""
         for entry in self._catalog.entries():

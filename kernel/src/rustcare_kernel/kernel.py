@@ -229,10 +229,10 @@ class Kernel:
                 return self.plugin(package.id)
             chosen = self._installer.choose(package, runtime)
             self._fleet.check_dependents(package.id, package.manifest)
+            held = {grant.capability for grant in self.grants.of(old.id, old.digest)}
             grants = await self._installer.consent(package, consent, (old.version, old.digest))
             await asyncio.to_thread(self._loader.blobs.put_package, package)
             # Asked again for what was agreed to just now: grants may have been given or revoked meanwhile.
-            held = {grant.capability for grant in self.grants.of(old.id, old.digest)}
             new = {grant.capability for grant in grants if not grant.deny} - held
             grants = await self._installer.consent(package, new, (old.version, old.digest))
             entry = Entry(
@@ -434,11 +434,15 @@ class Kernel:
 
     def plugins(self) -> list[PluginStatus]:
         """All installed plugins, by id."""
-        return [self._status(entry) for entry in self.catalog.entries()]
+        # One that is just being installed is in the catalog first; it counts from when it has a life.
+        return [self._status(entry) for entry in self.catalog.entries() if entry.id in self._fleet]
 
     def plugin(self, plugin_id: str) -> PluginStatus:
         """One plugin. Raises PluginUnknown."""
-        return self._status(self.catalog.get(plugin_id))
+        entry = self.catalog.get(plugin_id)
+        if plugin_id not in self._fleet:
+            raise PluginUnknown(f"{plugin_id} is just being installed", hint="ask again when that is done")
+        return self._status(entry)
 
     def manifest(self, plugin_id: str) -> Manifest:
         """The manifest of the installed package. Raises PluginUnknown, CatalogCorrupt."""
