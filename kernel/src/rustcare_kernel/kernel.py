@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -80,6 +80,7 @@ class Kernel:
         config: configuration by plugin id, laid over what the catalog has.
         name: the kernel's name as a message's source.
         log_level: `debug`, `info`, `warning`, `error` or `silent`.
+        log_sink: takes each log line (JSON, ended by a newline) instead of standard error.
         only: start these plugins alone, whatever is enabled (to read one plugin's data, say). Nothing is written.
     """
 
@@ -91,11 +92,12 @@ class Kernel:
         config: Mapping[str, Mapping[str, Any]] | None = None,
         name: str = "kernel",
         log_level: str = "info",
+        log_sink: Callable[[bytes], Any] | None = None,
         only: Collection[str] | None = None,
     ) -> None:
         self.data_dir = Path(data_dir)
         self.name = name
-        self._logs = Logs(log_level)
+        self._logs = Logs(log_level, log_sink)
         self.accounting = Accounting()
         self.grants = Grants(self.accounting)
         self.bus = Bus(self.accounting)
@@ -250,9 +252,11 @@ class Kernel:
             try:
                 await self._exchange(entry, None, probation=True)
             except BaseException:
-                for grant in grants:
-                    if grant.id not in before and package.digest != old.digest:
-                        self.grants.revoke(grant.id)
+                # A cancellation may also come when the new version stands already.
+                if self.catalog.get(package.id).digest != package.digest:
+                    for grant in grants:
+                        if grant.id not in before:
+                            self.grants.revoke(grant.id)
                 raise
         return self.plugin(package.id)
 
