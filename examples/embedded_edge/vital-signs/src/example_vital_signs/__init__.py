@@ -1,0 +1,1 @@
+"""Watches vital signs, raises alarms, and remembers where it was."""
