@@ -297,37 +297,54 @@ async def test_disconnect_cuts_the_slow_subscriber_off_and_nobody_else() -> None
     await world.bus.close()
 
 
-async def test_a_publisher_held_up_elsewhere_reaches_whoever_took_over_meanwhile() -> None:
-    """Receivers are chosen when publishing begins; one that was swapped before its turn passes the event on."""
+async def test_a_slow_subscriber_holds_up_the_publisher_but_no_other_subscriber() -> None:
+    """An event is in every queue, or in line for it, before its publisher waits: others get it at once and in order."""
     world = World()
-    slow, old, new = Tape(held=True), Tape(), Tape()
-    world.bus.subscribe(on("e", queue=1), slow)
-    second = world.bus.subscribe(on("e"), old)
-    await world.bus.publish(OPERATOR, "e", 0)
-    await slow.began(1)
-    publishing = await blocked(world.bus.publish(OPERATOR, "e", 1))
-    await second.pause()
-    after = world.bus.exchange(second, on("e", parallel=2), new, None)
-    slow.let_go()
-    await publishing
-    await after.drain()
-    assert (old.seen, new.seen) == ([0], [1])
+    one, quick, two = Tape(held=True), Tape(), Tape(held=True)
+    subscriptions = [
+        world.bus.subscribe(on("e", queue=bound), tape) for bound, tape in ((1, one), (9, quick), (2, two))
+    ]
+    publishing = [await blocked(world.bus.publish(OPERATOR, "e", number)) for number in range(5)]
+    assert await quick.saw(5) == [0, 1, 2, 3, 4]
+    assert [task.done() for task in publishing] == [True, False, False, False, False]
+    two.let_go()
+    one.let_go()
+    await asyncio.gather(*publishing)
+    await asyncio.gather(*(subscription.drain() for subscription in subscriptions))
+    assert one.seen == two.seen == [0, 1, 2, 3, 4]
     await world.bus.close()
 
 
-async def test_a_publisher_held_up_elsewhere_is_told_when_its_next_receiver_has_gone() -> None:
-    """A receiver that was closed before its turn counts as a failure of a confirmed publish, and hangs nobody."""
+async def test_a_cancelled_publisher_leaves_every_line() -> None:
+    """Cancelled while it waits at several subscribers, it has published to none of those."""
     world = World()
-    slow, gone = Tape(held=True), Tape()
-    world.bus.subscribe(on("e", queue=1), slow)
-    second = world.bus.subscribe(on("e"), gone)
-    first = await blocked(world.bus.publish(OPERATOR, "e", 0))
-    await slow.began(1)
-    publishing = await blocked(world.bus.publish(OPERATOR, "e", 1, confirm=True))
-    await world.bus.unsubscribe(second)
-    slow.let_go()
-    await first
-    assert await publishing == Delivery(2, 1, ("bus.closed",))
+    tapes = [Tape(held=True), Tape(held=True), Tape()]
+    for tape in tapes[:2]:
+        world.bus.subscribe(on("e", queue=1), tape)
+    world.bus.subscribe(on("e"), tapes[2])
+    await world.bus.publish(OPERATOR, "e", 0)
+    cancelled = await blocked(world.bus.publish(OPERATOR, "e", 1))
+    cancelled.cancel()
+    await asyncio.gather(cancelled, return_exceptions=True)
+    for tape in tapes:
+        tape.let_go()
+    await world.bus.publish(OPERATOR, "e", 2, confirm=True)
+    assert [tape.seen for tape in tapes] == [[0, 2], [0, 2], [0, 1, 2]]
+    await world.bus.close()
+
+
+async def test_publishers_in_line_go_over_to_who_takes_a_subscription_over() -> None:
+    """With a subscription's queue its line is handed on, in order, also when the successor runs in parallel lanes."""
+    world = World()
+    old, new = Tape(), Tape()
+    subscription = world.bus.subscribe(on("e", queue=2), old)
+    await subscription.pause()
+    publishing = [await blocked(world.bus.publish(OPERATOR, "e", number, confirm=True)) for number in range(6)]
+    after = world.bus.exchange(subscription, on("e", parallel=2), new, None)
+    publishing.append(await blocked(world.bus.publish(OPERATOR, "e", 6, confirm=True)))
+    assert await asyncio.gather(*publishing) == [Delivery(1, 1)] * 7
+    assert (old.seen, new.seen) == ([], [0, 1, 2, 3, 4, 5, 6])
+    assert after is not subscription
     await world.bus.close()
 
 

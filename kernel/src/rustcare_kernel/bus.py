@@ -32,7 +32,7 @@ from .accounting import Accounting, Stat
 from .errors import ProviderTaken
 from .grants import Rights
 from .subjects import PatternTrie
-from .subscription import Confirmation, Subscription, is_cancelled
+from .subscription import Confirmation, Place, Subscription, is_cancelled
 
 __all__ = ["Bus", "Sender", "current_message"]
 
@@ -417,7 +417,8 @@ class Bus:
     ) -> Delivery | None:
         """Hand an event to every subscriber's queue; with `confirm`, return when all of them have handled it.
 
-        A full queue whose policy is `block` makes this wait, in the order of arrival.
+        A full queue whose policy is `block` makes this wait. The event is in every queue, or in line for it, before this
+        waits for any: so each subscriber gets events in the order in which they were published, however slow another is.
         """
         above = current_message.get()
         call = sender.call if above is None else above.call
@@ -439,6 +440,7 @@ class Bus:
         direct, groups = route
         if confirm:
             return await self._publish_confirmed(message, direct, groups)
+        waits: list[tuple[Subscription, Place]] | None = None
         for subscription in direct:
             if subscription.size < subscription.bound and not subscription.blocked:
                 # `Subscription.put`, written out: a call for each message would be a tenth of the whole cost.
@@ -446,14 +448,16 @@ class Bus:
                 subscription.append(message)
                 if subscription._wake is not None:
                     subscription.wake()
-            else:
-                await subscription.put_full(message)
+            elif (place := subscription.line_up(message)) is not None:
+                waits = [*(waits or ()), (subscription, place)]
         for members in groups:
             member = self._pick(members)
             if member.size < member.bound and not member.blocked:
                 member.put(message)
-            else:
-                await member.put_full(message)
+            elif (place := member.line_up(message)) is not None:
+                waits = [*(waits or ()), (member, place)]
+        if waits is not None:
+            await self._wait_for_room(waits)
         return None
 
     async def _publish_confirmed(
@@ -464,12 +468,24 @@ class Bus:
     ) -> Delivery:
         receivers = [*direct, *(self._pick(members) for members in groups)]
         confirmation = Confirmation(message, len(receivers))
+        waits: list[tuple[Subscription, Place]] = []
         for subscription in receivers:
             if subscription.size < subscription.bound and not subscription.blocked:
                 subscription.put(confirmation)
-            else:
-                await subscription.put_full(confirmation)
+            elif (place := subscription.line_up(confirmation)) is not None:
+                waits.append((subscription, place))
+        if waits:
+            await self._wait_for_room(waits)
         return await confirmation.wait()
+
+    async def _wait_for_room(self, waits: list[tuple[Subscription, Place]]) -> None:
+        try:
+            for _, (room, _) in waits:
+                await room
+        except asyncio.CancelledError:
+            for subscription, place in waits:
+                subscription.leave(place)
+            raise
 
     def _route(self, subject: str) -> tuple[tuple[Subscription, ...], tuple[tuple[Subscription, ...], ...]]:
         if self._closed:
@@ -498,8 +514,7 @@ class Bus:
             member = members[(turn + step) % len(members)]
             if member.size < member.bound and not member.blocked and not member.paused:
                 return member
-        open_members = [member for member in members if not member.closed] or members
-        return open_members[turn % len(open_members)]
+        return members[turn % len(members)]
 
     def subscriptions(self) -> list[Subscription]:
         """All subscriptions, in no particular order."""

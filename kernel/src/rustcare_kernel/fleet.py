@@ -263,14 +263,20 @@ class Fleet:
             await supervisor.settled()
             if supervisor.running is None:
                 # Nothing is running that could be handed over: the new version simply becomes the wanted one.
+                manifest = (await self._loader.package(entry.digest)).manifest
                 await supervisor.stop("upgraded")
                 await self._write(entry)
+                self.manifests[entry.id] = manifest
                 if entry.enabled:
                     supervisor.machine.to(State.INSTALLED)
                     supervisor.machine.to(State.VERIFIED)
             else:
-                await supervisor.upgrade(entry, carried)
-        self.manifests[entry.id] = (await self._loader.package(entry.digest)).manifest
+                try:
+                    await supervisor.upgrade(entry, carried)
+                finally:
+                    # Also when this was cancelled after the new version had taken over.
+                    if supervisor.running is not None:
+                        self.manifests[entry.id] = supervisor.running.manifest
         await self.wake_waiting()
         return supervisor.running is not None
 

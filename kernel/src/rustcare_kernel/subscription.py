@@ -72,6 +72,7 @@ class Confirmation:
 
 
 Entry = Message[Any] | Confirmation
+Place = tuple["asyncio.Future[None]", Entry]
 
 
 class Subscription:
@@ -100,7 +101,6 @@ class Subscription:
         "paused",
         "rights",
         "size",
-        "successor",
     )
 
     def __init__(
@@ -123,11 +123,10 @@ class Subscription:
         self.blocked = 0  # publishers that wait for room; newcomers queue up behind them
         self.paused = paused
         self.closed = False
-        self.successor: Subscription | None = None
         self._bus = bus
         self._queue: deque[Entry] = deque()
         self.append = self._queue.append
-        self._publishers: deque[tuple[asyncio.Future[None], Entry]] = deque()
+        self._publishers: deque[Place] = deque()
         self._stats: dict[str, Stat] = {}
         self._running = 0
         self._lanes: dict[str, deque[Entry]] = {}
@@ -152,44 +151,33 @@ class Subscription:
         if wake is not None and not wake.done():
             wake.set_result(None)
 
-    async def put_full(self, entry: Entry) -> None:
-        """Queue an entry by the declared policy for a full queue.
+    def line_up(self, entry: Entry) -> Place | None:
+        """Deal with an entry that finds no room by the declared policy: what the publisher has to wait for, if anything.
 
-        A publisher that is cancelled while it waits for room has not published here.
+        The entry waits in line with its publisher, so that it keeps its place whatever happens to the queue meanwhile.
         """
-        if self.successor is not None:  # the publisher chose its receivers before the swap and was held up elsewhere
-            await self.successor.enter(entry)
-            return
         if self.closed:
             self._give_up(entry)
-            return
+            return None
         overflow = self.handler.overflow
         if overflow == "drop-oldest":
             self._drop_oldest()
             self.put(entry)
-            return
+            return None
         if overflow == "disconnect":
             self._give_up(entry, "bus.disconnected")
             self._bus.drop_slow(self)
-            return
-        # The entry waits in line with its publisher, so that it keeps its place whatever happens to the queue meanwhile.
-        place: tuple[asyncio.Future[None], Entry] = (asyncio.get_running_loop().create_future(), entry)
+            return None
+        place = (asyncio.get_running_loop().create_future(), entry)
         self._publishers.append(place)
         self.blocked += 1
-        try:
-            await place[0]
-        except asyncio.CancelledError:
-            if place in self._publishers:
-                self._publishers.remove(place)
-                self.blocked -= 1
-            raise
+        return place
 
-    async def enter(self, entry: Entry) -> None:
-        """Queue an entry, by the policy when there is no room."""
-        if self.size < self.bound and not self.blocked:
-            self.put(entry)
-        else:
-            await self.put_full(entry)
+    def leave(self, place: Place) -> None:
+        """A publisher that was cancelled while it waited for room has not published here."""
+        if place in self._publishers:
+            self._publishers.remove(place)
+            self.blocked -= 1
 
     def _drop_oldest(self) -> None:
         # What lanes hold came before what the queue holds. What is being handled cannot be dropped any more.
@@ -448,12 +436,10 @@ class Subscription:
         self._admit()
 
     def inherit(self, before: Subscription) -> None:
-        """Take over what waits at another subscription, ahead of what waits here, and whatever still comes to it."""
+        """Take over what waits at another subscription, ahead of what waits here."""
         entries = before._take_waiting()
         self.size += len(entries)
         self._queue.extendleft(reversed(entries))
-        before.bound = 0
-        before.successor = self
         self.wake()
 
     def take_back(self, held: Subscription, pattern: str = ">") -> None:
@@ -486,7 +472,6 @@ class Subscription:
         if self.closed:
             return
         self.closed = True
-        self.bound = 0
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         for entry in self._take_waiting():
