@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal
 
@@ -19,6 +19,7 @@ from rustcare_sdk.contracts.fhir import StoreReply
 from rustcare_sdk.errors import BusClosed, RustCareError, StoreError
 
 from .errors import DuplicateResource, ResourceNotFound, UnresolvedReference, VersionConflict
+from .merging import MERGED, merged
 from .resource import Prepared, stored_form
 from .store import Current, ResourceStore, Version
 
@@ -43,7 +44,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A wish to write. With a `key`: once only. `delete` names a resource instead of giving one (`type`, `id`)."""
+    """A wish to write. With a `key`: once only. `delete` names a resource instead of giving one (`type`, `id`).
+
+    `merge`: see `merging`.
+    """
 
     tenant: str
     resources: tuple[Prepared, ...] = ()
@@ -51,6 +55,7 @@ class Request:
     source: str = ""
     delete: tuple[str, str] | None = None
     if_match: int | None = None
+    merge: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +199,9 @@ class Engine:
                     if request.delete is not None:
                         refs["/".join(request.delete)] = None
                 current = await self._store.current(tx, tenant, list(refs)) if refs else {}
+                if changing := _to_merge(mine, replies, current):
+                    for ref, content in (await self._store.contents(tx, tenant, changing)).items():
+                        current[ref] = replace(current[ref], content=content)
                 known[tenant] = _Tenant(replies, current)
             for request in requests:
                 try:
@@ -229,9 +237,13 @@ class Engine:
             version = before.version if before is not None else 0
             if before is not None and not before.deleted and before.digest == resource.digest:
                 continue  # the same content makes no new version
+            if before is not None and before.content and request.merge and resource.type in MERGED:
+                resource = merged(resource, before.content)
+                if before.digest == resource.digest:
+                    continue
             version += 1
             content = stored_form(resource, version, updated)
-            known.current[resource.ref] = Current(version, False, resource.digest)
+            known.current[resource.ref] = Current(version, False, resource.digest, content)
             plan.versions.append(
                 Version(
                     request.tenant,
@@ -292,6 +304,19 @@ class Engine:
         plan.versions.append(Version(request.tenant, ref, type, version, True, "", updated, request.source, content))
         change = Change("deleted", type, id, version)
         return Done(StoreReply(1, [f"{ref}/_history/{version}"], duplicate=False), (change,), content, version)
+
+
+def _to_merge(requests: Iterable[Request], done: Mapping[str, str], current: Mapping[str, Current]) -> list[str]:
+    """What is stored and would be changed by a request that merges."""
+    found: dict[str, None] = {}
+    for request in requests:
+        if request.merge and request.key not in done:
+            for resource in request.resources:
+                if resource.type in MERGED:
+                    at = current.get(resource.ref)
+                    if at is not None and not at.deleted and at.digest != resource.digest:
+                        found[resource.ref] = None
+    return list(found)
 
 
 def _match(request: Request, current: Current | None, ref: str) -> None:

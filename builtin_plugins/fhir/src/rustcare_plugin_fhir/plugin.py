@@ -73,8 +73,10 @@ class Fhir(Plugin):
                 hint="the key of the message that the resources come from",
                 address="fhir.store:key",
             )
-        prepared = tuple(prepare(one, f"resources[{index}]") for index, one in enumerate(asked.resources))
-        return (await self._write(Request(message.tenant, prepared, asked.key, asked.source))).reply
+        prepared = tuple(
+            prepare(one, f"resources[{index}]", merge=asked.merge) for index, one in enumerate(asked.resources)
+        )
+        return (await self._write(Request(message.tenant, prepared, asked.key, asked.source, merge=asked.merge))).reply
 
     @serve(fhir.CREATE)
     async def create(self, message: Message[fhir.CreateRequest]) -> fhir.ResourceReply:

@@ -18,20 +18,26 @@ import msgspec
 from .errors import InvalidResource
 from .types import RESOURCE_TYPES
 
-__all__ = ["Prepared", "check_identity", "prepare", "stored_form"]
+__all__ = ["SERVER_SET", "Prepared", "check_identity", "prepare", "rebuilt", "stored_form"]
 
 _ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
 _REFERENCE = re.compile(rb'"reference":("(?:[^"\\]|\\.)*")')
 _RELATIVE = re.compile(r"([A-Za-z]+)/([A-Za-z0-9\-.]{1,64})(?:/_history/[A-Za-z0-9\-.]{1,64})?")
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
-_SERVER_SET = ("versionId", "lastUpdated")
+#: What the store itself sets in `meta`.
+SERVER_SET = ("versionId", "lastUpdated")
+_URL_ONLY = frozenset({"url"})
 #: Decimals keep their digits (1.50 stays 1.50) when the sender gives them as decimals.
 _encode = msgspec.json.Encoder(order="sorted", decimal_format="number").encode
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A checked resource. `rest` is its JSON without type, id and meta; `targets` are the local references in it."""
+    """A checked resource. `rest` is its JSON without type, id and meta; `targets` are the local references in it.
+
+    `said` are the elements as they came. Where a request merges, one that is null says that it is to be deleted, and is no
+    part of `rest`.
+    """
 
     type: str
     id: str
@@ -40,6 +46,7 @@ class Prepared:
     rest: bytes
     digest: str
     targets: frozenset[str]
+    said: Mapping[str, Any]
 
 
 def check_identity(type: Any, id: Any, address: str) -> str:
@@ -61,8 +68,8 @@ def check_identity(type: Any, id: Any, address: str) -> str:
     return f"{type}/{id}"
 
 
-def prepare(resource: Any, address: str) -> Prepared:
-    """Check one resource. `address` says in errors where it stands, such as `resources[2]`.
+def prepare(resource: Any, address: str, *, merge: bool = False) -> Prepared:
+    """Check one resource. `address` says in errors where it stands, such as `resources[2]`; `merge` is the request's.
 
     Raises:
         InvalidResource: with the place, never with the content.
@@ -73,15 +80,45 @@ def prepare(resource: Any, address: str) -> Prepared:
     meta = resource.get("meta", {})
     if not isinstance(meta, dict):
         raise InvalidResource("expected a JSON object", address=f"{address}.meta")
-    kept = {name: value for name, value in meta.items() if name not in _SERVER_SET}
+    kept = {name: value for name, value in meta.items() if name not in SERVER_SET}
     body = {name: value for name, value in resource.items() if name not in ("resourceType", "id", "meta")}
     try:
-        rest = _encode(body)
-        digest = hashlib.sha256(rest + _encode(kept)).hexdigest()
+        rest, digest = _content(kept, _without_nulls(body) if merge else body)
     except (TypeError, ValueError, RecursionError):  # their texts may quote the content
         raise InvalidResource("it holds something that JSON cannot", address=address) from None
     targets = _targets(rest, body, address) if b'"reference":"' in rest else frozenset()
-    return Prepared(resource["resourceType"], resource["id"], ref, kept, rest, digest, targets)
+    return Prepared(resource["resourceType"], resource["id"], ref, kept, rest, digest, targets, body)
+
+
+def rebuilt(prepared: Prepared, meta: Mapping[str, Any], body: Mapping[str, Any]) -> Prepared:
+    """The same resource with other content; what it refers to was checked."""
+    rest, digest = _content(meta, _without_nulls(body))
+    return Prepared(prepared.type, prepared.id, prepared.ref, meta, rest, digest, prepared.targets, body)
+
+
+def _content(meta: Mapping[str, Any], body: Mapping[str, Any]) -> tuple[bytes, str]:
+    """The canonical JSON of the elements, and the digest of everything but the identity."""
+    rest = _encode(body)
+    return rest, hashlib.sha256(rest + _encode(meta)).hexdigest()
+
+
+def _without_nulls(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What says nothing is not stored: null, also inside of an element, and an extension with nothing but its url."""
+    kept: dict[str, Any] = {}
+    for name, value in body.items():
+        if isinstance(value, dict):
+            if None in value.values():
+                value = {part: inner for part, inner in value.items() if inner is not None}
+            if not value:
+                continue
+        elif name == "extension" and isinstance(value, list):
+            value = [one for one in value if not (isinstance(one, dict) and one.keys() == _URL_ONLY)]
+            if not value:
+                continue
+        elif value is None:
+            continue
+        kept[name] = value
+    return kept
 
 
 def _targets(rest: bytes, body: Mapping[str, Any], address: str) -> frozenset[str]:

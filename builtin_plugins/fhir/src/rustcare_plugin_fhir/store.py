@@ -15,11 +15,12 @@ CHUNK = 512
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """Where a resource stands."""
+    """Where a resource stands. `content` is its text where a request needs it to merge, else empty."""
 
     version: int
     deleted: bool
     digest: str
+    content: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,19 @@ class ResourceStore:
                 (tenant, *part),
             )
             found.update((row["ref"], Current(row["version"], bool(row["deleted"]), row["digest"])) for row in rows)
+        return found
+
+    async def contents(self, tx: Queries, tenant: str, refs: Sequence[str]) -> dict[str, str]:
+        """The current texts of these resources."""
+        found: dict[str, str] = {}
+        for part in _padded(refs):
+            rows = await tx.fetch(
+                "SELECT v.ref, v.content FROM resources r "
+                "JOIN versions v ON v.tenant = r.tenant AND v.ref = r.ref AND v.version = r.version "
+                f"WHERE r.tenant = ? AND r.ref IN ({_marks(part)})",
+                (tenant, *part),
+            )
+            found.update((row["ref"], row["content"]) for row in rows)
         return found
 
     async def write(self, tx: Queries, versions: Sequence[Version]) -> None:

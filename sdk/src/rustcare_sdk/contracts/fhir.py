@@ -25,6 +25,7 @@ __all__ = [
     "DELETE",
     "EXPORT",
     "HISTORY",
+    "MERGED",
     "READ",
     "STORE",
     "UPDATE",
@@ -64,6 +65,9 @@ DELETE = "fhir.delete"
 #: Service: how many current resources there are of each type (`CountRequest` → `CountReply`).
 COUNT = "fhir.count"
 
+#: Types that `StoreRequest.merge` merges: those who go on from message to message. All others are replaced.
+MERGED = frozenset({"Encounter", "Location", "Organization", "Patient", "Practitioner"})
+
 Resource = dict[str, Any]
 """A FHIR resource as its JSON object."""
 
@@ -76,11 +80,17 @@ class StoreRequest:
     resource has `resourceType` and `id`; one that is there already gets a new version. References between the resources
     (`Patient/<id>`) are checked to point at something that is stored or in this request. `source` says where they come
     from (`hl7:<key>`).
+
+    With `merge`, a resource of a type in `MERGED` says only what changed: elements that it does not have stay as they are
+    stored, those that it has replace the stored ones as a whole, and one that is null is deleted. Entries of `identifier`,
+    `link` and `extension` are added to the stored ones. Resources of other types, a report or a result, replace what is
+    stored, with or without `merge`.
     """
 
     key: str
     resources: list[dict[str, Any]]
     source: str
+    merge: bool = False
 
 
 @dataclass(frozen=True)
