@@ -1,0 +1,210 @@
+"""The how-to guides: their commands run as they are printed, for a reader who has what each guide takes for granted."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from textwrap import indent
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+from rustcare_kernel import Kernel
+from rustcare_kernel.control import ControlClient
+
+from tests.support.follow import Block, Reader, Step, blocks_of
+from tests.support.plugins import write_plugin
+
+GUIDES = Path(__file__).parents[2] / "docs" / "how-to"
+PLUGIN = "acme.lab-router"
+ROUTER = """
+from rustcare_sdk import Message, Plugin, subscribe
+
+class Subject(Plugin):
+    @subscribe("hl7.oru.*")
+    async def route(self, message: Message) -> None:
+        await self.ctx.kv.get("cursor.oru")
+        await self.ctx.publish("ward.result", message.data)
+"""
+ASKS = ("bus:subscribe@hl7.oru.*", "bus:publish@ward.*")
+STOP = Step("rustcare system stop", ("The kernel has stopped.",))
+FOLLOWED_HERE = {
+    "back-up-a-plugin.md",
+    "contain-a-plugin.md",
+    "install-and-consent.md",
+    "upgrade-and-roll-back.md",
+    "use-postgresql.md",
+    "write-an-extism-plugin.md",
+}
+
+
+def page(name: str) -> list[Block]:
+    """The blocks of a guide."""
+    return blocks_of(GUIDES / name)
+
+
+def router(folder: Path, version: str, name: str, *, more: tuple[str, ...] = (), component: bool = False) -> Path:
+    """The plugin that the guides speak of, in the folder that they say."""
+    made = write_plugin(
+        folder, ROUTER, id=PLUGIN, version=version, capabilities=ASKS, optional=("kv:read@cursor.*", *more)
+    )
+    if component:
+        manifest = made / "src" / "subject_plugin" / "plugin.toml"
+        text = manifest.read_text()
+        manifest.write_text(text.replace("[runtime]\n", '[runtime]\ncomponent = { path = "router.wasm" }\n'))
+    return made.rename(folder / name)
+
+
+@contextmanager
+def reader(folder: Path, *, kernel: bool = True, **environment: str) -> Iterator[Reader]:
+    """A reader who says yes when asked, and (with `kernel`) has a kernel running."""
+    with Reader(folder / "reader", types="y\n", **environment) as made:
+        if kernel:
+            made.do(Step("rustcare up --bare", ("Stop with Ctrl-C …",)), "the test", go_on=True)
+        yield made
+        if kernel:
+            made.do(STOP, "the test")
+
+
+def test_every_guide_with_commands_is_followed() -> None:
+    """A guide that has commands has its test here; embed-the-kernel.md has only a program, which another test runs."""
+    with_commands = {
+        path.name for path in GUIDES.glob("*.md") if any(block.language == "console" for block in blocks_of(path))
+    }
+    assert with_commands <= FOLLOWED_HERE
+
+
+def test_install_and_consent(tmp_path: Path) -> None:
+    """Asked and answered, with --yes, by tier; rights are shown, revoked, given and denied."""
+    with reader(tmp_path) as made:
+        router(made.folder, "1.0.0", "acme-lab-router", component=True)
+        made.follow(page("install-and-consent.md"))
+        with ControlClient(made.folder / "rustcare-data") as control:
+            found = control.call("plugin.info", id=PLUGIN)
+    assert (found["runtime"], found["state"]) == ("component", "active")
+    rights = {(item["use"], item["right"], item["tenant"]) for item in found["capabilities"]}
+    assert rights == {
+        ("bus:subscribe@hl7.oru.*", "granted", None),
+        ("bus:publish@ward.*", "granted", None),
+        ("bus:publish@ward.*", "denied", "north"),
+        ("kv:read@cursor.*", "not granted", None),
+        ("kv:read@cursor.oru", "granted", None),
+    }
+
+
+def test_upgrade_and_roll_back(tmp_path: Path) -> None:
+    """The difference of two versions is shown, the upgrade asks for what is new, and the way back works."""
+    with reader(tmp_path) as made:
+        router(made.folder, "1.0.0", "acme-lab-router-1.0")
+        router(made.folder, "1.1.0", "acme-lab-router-1.1", more=("clock:read",))
+        made.do(Step("rustcare plugin install ./acme-lab-router-1.0", ()), "the test")
+        for block in page("upgrade-and-roll-back.md"):
+            made.follow([block])
+            with ControlClient(made.folder / "rustcare-data") as control:
+                version = control.call("plugin.info", id=PLUGIN)["version"]
+            assert version == ("1.1.0" if "plugin upgrade" in block.text else "1.0.0")
+
+
+def test_contain_a_plugin(tmp_path: Path) -> None:
+    """Each step, from mild to strong, on a plugin that was upgraded."""
+    with reader(tmp_path) as made:
+        router(made.folder, "1.0.0", "one")
+        router(made.folder, "1.1.0", "two")
+        for command in ("install ./one", "upgrade ./two"):
+            made.do(Step(f"rustcare plugin {command}", ()), "the test")
+        made.follow(page("contain-a-plugin.md"))
+        with ControlClient(made.folder / "rustcare-data") as control:
+            assert control.call("plugin.list") == []
+
+
+def test_write_an_extism_plugin(tmp_path: Path) -> None:
+    """The template is built, checked and installed; its manifest and project say what the guide shows."""
+    pytest.importorskip("ziglang")
+    shown = [tomllib.loads(block.text) for block in page("write-an-extism-plugin.md") if block.language == "toml"]
+    with reader(tmp_path) as made:
+        made.follow(page("write-an-extism-plugin.md"))
+        with ControlClient(made.folder / "rustcare-data") as control:
+            (found,) = control.call("plugin.list")
+        assert (found["id"], found["runtime"], found["state"]) == ("acme.triage", "extism", "active")
+        (manifest,) = made.folder.glob("triage/src/*/plugin.toml")
+        assert tomllib.loads(manifest.read_text())["runtime"] == shown[0]["runtime"]
+        project = tomllib.loads((made.folder / "triage" / "pyproject.toml").read_text())
+        assert isinstance(project["tool"]["rustcare"]["build"], list)
+        assert set(shown[1]["tool"]["rustcare"]) == {"build"}
+
+
+async def test_back_up_a_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was stored after the backup is gone after the restore, what was stored before it is there."""
+    backup, restore = (block.text for block in page("back-up-a-plugin.md") if block.language == "python")
+    monkeypatch.chdir(tmp_path)
+
+    async def run(code: str, kernel: Kernel) -> None:
+        names: dict[str, Any] = {"Path": Path, "kernel": kernel}
+        exec("async def page():\n" + indent(code, "    "), names)
+        await names["page"]()
+
+    async with Kernel(tmp_path / "data", log_level="silent") as kernel:
+        status = await kernel.install("installed:fhir", consent=True)
+        assert status.state == "active", status.reason
+        for family in ("Before", "After"):
+            resource = {"resourceType": "Patient", "name": [{"family": family}]}
+            await kernel.request("fhir.create", {"resource": resource})
+            if family == "Before":
+                await run(backup, kernel)
+        await run(restore, kernel)
+        exported = await kernel.request("fhir.export", {}, type=dict[str, Any])
+        assert [each["name"][0]["family"] for each in exported["resources"]] == ["Before"]
+
+
+async def test_use_postgresql(tmp_path: Path, postgres_dsn: str) -> None:
+    """The role and the database that the guide makes are enough for a kernel, and its plugins' data is in there."""
+    blocks = page("use-postgresql.md")
+    (statements,) = (block.text for block in blocks if block.language == "sql")
+    (step,) = (step for block in blocks if block.language == "console" for step in block.steps)
+    found = re.search(r'"(postgresql://\S+)"', step.command)
+    assert found is not None
+    password = re.search(r"PASSWORD '(.+?)'", statements)
+    assert password is not None
+    address = urlsplit(postgres_dsn)
+    login = f"{urlsplit(found[1]).username}@{address.netloc.rpartition('@')[2]}"
+    ours = urlunsplit(address._replace(netloc=login, path=urlsplit(found[1]).path))
+    connection = await asyncpg.connect(postgres_dsn)
+    try:
+        await _clean(connection)
+        try:
+            for statement in filter(str.strip, statements.split(";")):
+                await connection.execute(statement)
+        except asyncpg.InsufficientPrivilegeError as error:
+            pytest.skip(f"the server that was named lets no roles and databases be made: {error}")
+        # The guide's command, with the address of the server that is here, and without the built-in plugins.
+        start = Step(step.command.replace(found[1], ours) + " --bare", ("Stop with Ctrl-C …",))
+        await asyncio.to_thread(_store_something, tmp_path, start, password[1])
+        database = await asyncpg.connect(ours, password=password[1])
+        owners = await database.fetch(
+            "SELECT DISTINCT schemaname, tableowner FROM pg_tables WHERE tablename = 'resources'"
+        )
+        await database.close()
+        assert [owner["tableowner"] for owner in owners] == ["rustcare"]
+    finally:
+        await _clean(connection)
+        await connection.close()
+
+
+def _store_something(tmp_path: Path, start: Step, password: str) -> None:
+    with reader(tmp_path, kernel=False, PGPASSWORD=password) as made:
+        made.do(start, "use-postgresql.md", go_on=True)
+        made.do(Step("rustcare plugin install installed:fhir", ("rustcare.fhir … is active",)), "the test")
+        with ControlClient(made.folder / "rustcare-data") as control:
+            resource = {"resourceType": "Patient", "name": [{"family": "Ada"}]}
+            control.call("bus.request", service="fhir.create", data={"resource": resource})
+        made.do(STOP, "the test")
+
+
+async def _clean(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    await connection.execute("DROP DATABASE IF EXISTS rustcare WITH (FORCE)")
+    await connection.execute("DROP ROLE IF EXISTS rustcare")
