@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -53,6 +52,8 @@ class BlobStore:
             with contextlib.suppress(PackageError):
                 if read_file(path) == data:
                     continue  # there already; a damaged one is written anew
+            import tempfile
+
             handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=self._folder)  # mode 0600
             try:
                 with open(handle, "wb") as file:

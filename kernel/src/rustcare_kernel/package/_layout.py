@@ -9,7 +9,6 @@ import io
 import json
 import os
 import re
-import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,6 +72,8 @@ def write_layout(package: Package, directory: Path | str) -> Path:
 
 def write_layout_tar(package: Package, path: Path | str) -> Path:
     """Write a package as one tar of an OCI image layout, the same bytes for the same package; the file."""
+    import tarfile  # only archives need it, and the kernel must start quickly
+
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
@@ -133,6 +134,8 @@ def _read(get: Callable[[str], bytes], source: str, digest: str) -> Package:
 @contextmanager
 def _tar(path: Path) -> Iterator[Callable[[str], bytes]]:
     """The members that a layout can have; anything that could leave the archive is refused, the rest is not read."""
+    import tarfile
+
     members: dict[str, tarfile.TarInfo] = {}
     try:
         with tarfile.open(path, "r:") as archive:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from rustcare_sdk.manifest import Manifest
@@ -86,7 +84,10 @@ def find_folder(path: Path | str) -> Path:
 
 def _installed(name: str) -> Path:
     """The folder of an installed plugin's import package, found without importing it."""
-    points = entry_points(group=ENTRY_POINTS)
+    import importlib.metadata  # here, because it takes as long to import as a good part of the kernel
+    import importlib.util
+
+    points = importlib.metadata.entry_points(group=ENTRY_POINTS)
     found = [point for point in points if point.name == name]
     if not found:
         known = ", ".join(sorted({point.name for point in points})) or "none"

@@ -5,6 +5,5 @@ Portable: plain frozen dataclasses, standard library only. On the host msgspec e
 and a new one understand each other.
 """
 
-from . import fhir, hl7, plugin
-
+# The modules are imported by whoever uses them: making dataclasses takes time, and nobody needs them all at the start.
 __all__ = ["fhir", "hl7", "plugin"]
