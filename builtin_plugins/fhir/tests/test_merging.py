@@ -142,8 +142,9 @@ async def test_extensions_are_united_by_their_url() -> None:
 
 async def test_a_visits_period_and_stay_are_merged_by_their_parts() -> None:
     """The admission told when the visit began, the discharge tells when it ended."""
-    begun = {"period": {"start": "2026-01-01"}, "hospitalization": {"admitSource": {"text": "home"}}}
-    ended = {"period": {"end": "2026-01-05"}, "hospitalization": {"dischargeDisposition": {"text": "home"}}}
+    home = {"text": "home"}
+    begun: dict[str, Any] = {"period": {"start": "2026-01-01"}, "hospitalization": {"admitSource": home}}
+    ended: dict[str, Any] = {"period": {"end": "2026-01-05"}, "hospitalization": {"dischargeDisposition": home}}
     both = {name: {**begun[name], **ended[name]} for name in begun}
     assert await after(begun, ended, type="Encounter") == both
     cancelled = {"period": {"end": None}, "hospitalization": {"dischargeDisposition": None}}
@@ -208,7 +209,9 @@ async def test_decimals_keep_their_digits_when_something_else_changes() -> None:
         feed = Feed(h)
         await feed.say({"resourceType": "Location", "id": "p", "position": {"latitude": Decimal("1.50")}})
         await feed.say({"resourceType": "Location", "id": "p", "name": "ward"})
+        assert isinstance(h.plugin, Fhir)
         row = await h.plugin.store.read("default", "Location/p", None)
+        assert row is not None
         assert '"latitude":1.50' in row["content"]
 
 
@@ -216,7 +219,7 @@ async def test_decimals_keep_their_digits_when_something_else_changes() -> None:
 
 VALUES = st.none() | st.integers(0, 2)
 SAID = st.fixed_dictionaries(
-    {}, optional={name: VALUES for name in ("gender", "birthDate", "name", "maritalStatus", "telecom", "active")}
+    {}, optional=dict.fromkeys(("gender", "birthDate", "name", "maritalStatus", "telecom", "active"), VALUES)
 )
 NUMBERS = st.lists(st.sampled_from([MR, PI, {"value": "1"}, {"system": "urn:x", "value": "2"}]), unique_by=str)
 

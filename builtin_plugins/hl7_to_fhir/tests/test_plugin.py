@@ -1,4 +1,4 @@
-"""On the bus: what is stored, under which key, and what is handed to the next version. Trusted and as in the sandbox."""
+"""On the bus: what is stored, and under which key. Trusted and as in the sandbox."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def test_a_message_is_stored_under_its_key(sandboxed: bool) -> None:
         h.answer(STORE, StoreReply(2, ["Patient/1/_history/1"], False))
         await h.send("hl7.adt.a01", received())
         (request,) = stored(h)
-        assert (request.key, request.source) == ("k1", "hl7:k1")
+        assert (request.key, request.source, request.merge) == ("k1", "hl7:k1", True)
         assert [resource["resourceType"] for resource in request.resources] == ["Patient", "Organization"]
         h.assert_capabilities_within_manifest()
 
@@ -66,18 +66,7 @@ async def test_an_unmappable_message_is_a_typed_error() -> None:
         assert caught.value.code == "hl7-to-fhir.unmappable"
 
 
-@TIERS
-async def test_the_counts_are_handed_over(sandboxed: bool) -> None:
-    """An upgrade goes on counting where the version before stopped."""
-    async with harness(HL7ToFHIR, round_trip=sandboxed) as h:
-        h.answer(STORE, StoreReply(2, [], False))
-        await h.send("hl7.adt.a01", received())
-        await h.upgrade(HL7ToFHIR)
-        await h.send("hl7.adt.a01", received())
-        assert await h.plugin.export_state() == {"ADT^A01": 2}
-
-
-async def test_what_the_store_refused_is_not_counted() -> None:
+async def test_what_the_store_refused_is_told() -> None:
     """The error goes to the receiver, who keeps the message and publishes it again."""
 
     def refuse(request: object) -> StoreReply:
@@ -85,9 +74,22 @@ async def test_what_the_store_refused_is_not_counted() -> None:
 
     async with harness(HL7ToFHIR) as h:
         h.answer(STORE, refuse)
-        with pytest.raises(ServiceError):
+        with pytest.raises(ServiceError) as caught:
             await h.send("hl7.adt.a01", received())
-        assert await h.plugin.export_state() == {}
+        assert caught.value.code == "fhir.refused"
+
+
+@TIERS
+async def test_there_is_no_state(sandboxed: bool) -> None:
+    """Nothing is handed to the next version, so that any number of instances may run."""
+    async with harness(HL7ToFHIR, round_trip=sandboxed) as h:
+        h.answer(STORE, StoreReply(2, [], False))
+        await h.send("hl7.adt.a01", received())
+        assert await h.plugin.export_state() is None
+        await h.upgrade(HL7ToFHIR)
+        await h.send("hl7.adt.a01", received())
+        first, second = stored(h)
+        assert first == second
 
 
 async def test_the_configured_offset_is_used() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from .environment import Environment, Resource
 from .message import Document, Segment
 from .observations import documents, observe
-from .tables import EVENTS, SEGMENTS, fill
+from .tables import EVENTS, SEGMENTS, delete, fill
 
 __all__ = ["Assembler"]
 
@@ -51,6 +51,7 @@ class Assembler:
         self._observations: list[Resource] = []
         self._annotated: Resource | None = None
         self._blank: Segment | None = None
+        self._nulls: list[tuple[str, Segment, Resource]] = []
         self._steps = {
             "PID": self._pid,
             "PD1": self._pd1,
@@ -74,10 +75,28 @@ class Assembler:
                 step(segment)
         if self._event in EVENTS["link"]:
             self._link()
+        for table, segment, resource in self._nulls:
+            delete(table, segment.fields, resource)
+        if self._type == "ADT":
+            self._withdraw()
         return list(self._env.resources.values())
 
     def _fill(self, table: str, segment: Segment, out: Resource | None = None) -> Resource:
         return fill(SEGMENTS[table], segment.fields, 0, self._env, {} if out is None else out)
+
+    def _deletes(self, table: str, segment: Segment, resource: Resource) -> None:
+        if '""' in segment.fields:
+            self._nulls.append((table, segment, resource))
+
+    def _withdraw(self) -> None:
+        """Some events undo what one before them said, also when their fields are only empty: null tells the store so."""
+        for kind, element, part in EVENTS["withdraw"].get(self._event, ()):
+            for resource in self._env.resources.values():
+                if resource["resourceType"] == kind:
+                    if part:
+                        resource.setdefault(element, {}).setdefault(part, None)
+                    else:
+                        resource.setdefault(element, None)
 
     # the patient
 
@@ -101,9 +120,10 @@ class Assembler:
         patient = self._env.add(
             "Patient", self._person_id(identifiers or content.get("identifier", []), segment), content
         )
-        if self._event in EVENTS["inactive"] and self._type == "ADT":
-            patient["active"] = False
+        self._deletes("PID[Patient]", segment, patient)
         if self._type == "ADT":
+            if self._event in EVENTS["active"]:
+                patient["active"] = EVENTS["active"][self._event]
             sender = self._fill("MSH[sender]", self._document.header).get("sender")
             if sender is not None:
                 patient["managingOrganization"] = sender
@@ -114,6 +134,7 @@ class Assembler:
     def _pd1(self, segment: Segment) -> None:
         if self._patient is not None:
             self._fill("PD1[Patient]", segment, self._patient)
+            self._deletes("PD1[Patient]", segment, self._patient)
 
     def _nk1(self, segment: Segment) -> None:
         if self._patient is not None:
@@ -153,18 +174,24 @@ class Assembler:
         content = self._fill("PV1[Encounter]", segment)
         if not content:
             return
-        status = EVENTS["encounter-status"].get(self._event) if self._type == "ADT" else None
-        content["status"] = status or content.get("status", "unknown")
+        if self._type == "ADT":
+            content["status"] = EVENTS["encounter-status"].get(self._event) or content.get("status", "unknown")
+        elif content.get("status") != "finished":
+            content["status"] = (
+                "unknown"  # a result may come after the discharge: it tells of a visit, not how it stands
+            )
         content.setdefault("class", {"system": "http://terminology.hl7.org/CodeSystem/v3-NullFlavor", "code": "UNK"})
         if self._subject is not None:
             content["subject"] = self._subject
         key = self._env.key_of(self._fill("PV1[identity]", segment).get("identifier", []))
         id = self._env.identify("Encounter", *key) if key else self._env.local("Encounter", str(segment.index))
         self._encounter = self._env.add("Encounter", id, content)
+        self._deletes("PV1[Encounter]", segment, self._encounter)
 
     def _pv2(self, segment: Segment) -> None:
         if self._encounter is not None:
             self._fill("PV2[Encounter]", segment, self._encounter)
+            self._deletes("PV2[Encounter]", segment, self._encounter)
 
     # the order and its report
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rustcare_sdk.contracts.fhir import STORE, StoreReply, StoreRequest
+from rustcare_sdk.contracts.fhir import STORE, StoreRequest
 from rustcare_sdk.contracts.hl7 import Hl7Message
 from rustcare_sdk.message import Message
 from rustcare_sdk.plugin import Plugin, serve, subscribe
@@ -29,7 +29,10 @@ class TransformRequest:
 
 @dataclass(frozen=True)
 class Transformed:
-    """What would be stored: `key` is `<sending facility>/<control id>`, `type` and `event` are MSH-9."""
+    """What would be stored: `key` is `<sending facility>/<control id>`, `type` and `event` are MSH-9.
+
+    In `resources` an element that is null says that the message deletes it.
+    """
 
     key: str
     type: str
@@ -38,16 +41,11 @@ class Transformed:
 
 
 class HL7ToFHIR(Plugin):
-    """The transformer. Nothing it makes depends on a message before.
-
-    Its only state is a count of messages by type, which each version hands to the next. Sandboxed, each instance of the
-    pool has its own, and the first one's is handed over: an indication, not an account (the kernel keeps those).
-    """
+    """The transformer. It keeps nothing between messages, so they may be handled by any of several instances."""
 
     state_version = 1
 
     def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
         self._timezone = "Z"
 
     async def start(self) -> None:
@@ -67,21 +65,10 @@ class HL7ToFHIR(Plugin):
         sent = message.data
         found = transform(sent.text, timezone=self._timezone)
         if found["resources"]:
-            request = StoreRequest(key=sent.key, resources=found["resources"], source=f"hl7:{sent.key}")
-            await self.ctx.request(STORE, request, type=StoreReply)
-        name = f"{found['type']}^{found['event']}"
-        self._counts[name] = self._counts.get(name, 0) + 1
+            request = StoreRequest(key=sent.key, resources=found["resources"], source=f"hl7:{sent.key}", merge=True)
+            await self.ctx.request(STORE, request)
 
     @serve("hl7.to-fhir")
     async def preview(self, message: Message[TransformRequest]) -> Transformed:
         """The resources of a message, without storing them."""
         return Transformed(**transform(message.data.text, timezone=self._timezone))
-
-    async def export_state(self) -> dict[str, int]:
-        """The counts, for the next version."""
-        return dict(self._counts)
-
-    async def import_state(self, state: Any) -> None:
-        """Go on counting from where the version before stopped."""
-        for name, count in dict(state or {}).items():
-            self._counts[str(name)] = self._counts.get(str(name), 0) + int(count)

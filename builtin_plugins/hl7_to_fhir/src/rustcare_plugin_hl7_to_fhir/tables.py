@@ -27,7 +27,7 @@ from .datatypes import BUILDERS, DEFERRED, Builder
 from .environment import Environment, Resource
 from .primitives import PRIMITIVES, WHOLE
 
-__all__ = ["CONCEPTS", "EVENTS", "SEGMENTS", "VALUES", "fill", "type_of"]
+__all__ = ["CONCEPTS", "EVENTS", "SEGMENTS", "VALUES", "delete", "fill", "type_of"]
 
 Step = Callable[[list[str], int, Environment, Resource], None]
 #: (the lowest index it reads, whether that must hold something, what it does): most fields of a message are empty, and
@@ -310,6 +310,54 @@ def fill(rules: list[Run], parts: list[str], level: int, env: Environment, out: 
     return out
 
 
+# what a sender deletes
+
+
+Deletion = tuple[int, str, str]
+
+
+def _deletions(*tables: str) -> dict[str, list[Deletion]]:
+    """For each table: (field, element, part of it or an extension's url) where the field's explicit null deletes something.
+
+    Several fields may make one list, such as the phone numbers. The null of the first of them deletes it; where another is
+    null there may be more in the list than what this message repeats. Identifiers are never deleted by a field.
+    """
+    found: dict[str, list[Deletion]] = {}
+    elements: set[str] = set()
+    for table in tables:
+        rows = found[table] = []
+        for rule in _segments[table]:
+            element, _, part = rule.get("to", "").partition(".")
+            element = element.partition("[")[0]
+            if element in ("", "identifier") or element[0] == "_" or rule.get("default"):
+                continue
+            field = int(str(rule["v2"]).partition(".")[0])
+            if element == "extension":
+                rows.append((field, element, rule["with"]["url"]))
+            elif element in ("period", "hospitalization"):
+                rows.append((field, element, part.partition("[")[0]))
+            elif element not in elements:
+                elements.add(element)
+                rows.append((field, element, ""))
+    return found
+
+
+def delete(table: str, parts: list[str], out: Resource) -> None:
+    """Say by null in a resource what HL7's explicit null (`""`) in a segment deletes. What has a value keeps it.
+
+    To be called when the resource is complete: null is no list that something could be appended to.
+    """
+    for index, element, part in DELETIONS[table]:
+        if index >= len(parts) or parts[index] != '""':
+            continue
+        if element == "extension":
+            out.setdefault(element, []).append({"url": part})
+        elif part:
+            out.setdefault(element, {}).setdefault(part, None)
+        else:
+            out.setdefault(element, None)
+
+
 # datatypes
 
 
@@ -399,6 +447,12 @@ _segments = _load("segments.json")
 #: The rules of a segment for one resource or element: `SEGMENTS["PID[Patient]"]`.
 SEGMENTS: dict[str, list[Run]] = {
     name: [_rule(rule, 0) for rule in rules] for name, rules in _segments.items() if isinstance(rules, list)
+}
+
+#: What `""` deletes, in the segments that tell about someone or something that goes on from message to message.
+DELETIONS: dict[str, list[Deletion]] = {
+    **_deletions("PID[Patient]", "PD1[Patient]"),
+    **_deletions("PV1[Encounter]", "PV2[Encounter]"),
 }
 
 #: What OBX-5 becomes, by OBX-2: alternatives, each with a test, an element's name and a datatype.
