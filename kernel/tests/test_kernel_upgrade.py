@@ -446,6 +446,17 @@ async def test_what_is_revoked_or_denied_during_an_upgrade_stays_so(tmp_path: Pa
                 await kernel.request(service)
 
 
+async def test_a_capability_that_a_version_gave_up_is_consented_to_again(tmp_path: Path, desk: Board) -> None:
+    """v1 asks for the clock, v2 does not, v3 does again: v3 is a new consent. v1 itself can still be rolled back to."""
+    asks = {"clock:read": "required"}
+    async with quiet(tmp_path) as kernel:
+        await kernel.install(package(asks=asks), consent=True)
+        assert "clock:read" not in (await kernel.upgrade(v2())).granted
+        with pytest.raises(ConsentRequired, match="clock:read"):
+            await kernel.upgrade(package(version="3.0.0", asks=asks))
+        assert "clock:read" in (await kernel.rollback("acme.sample")).granted
+
+
 async def test_what_is_revoked_while_somebody_thinks_about_consent_stays_revoked(tmp_path: Path, desk: Board) -> None:
     """Between the question and the answer grants may fall: the upgrade must not revive them."""
     async with quiet(tmp_path) as kernel:

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Collection
 from pathlib import Path
 
 from msgspec import Struct
-from rustcare_sdk.capability import Capability, CapabilityDiff, covers, diff, parse
+from rustcare_sdk.capability import Capability, CapabilityDiff, covers, diff, intersect, parse
 from rustcare_sdk.manifest import Manifest
 
 from .errors import ConsentRequired
@@ -160,7 +160,12 @@ class Installer:
         return grants
 
     def _carried(self, package: Package, digest: str) -> list[Grant]:
-        """The grants of an earlier digest, for this one. Grants derived from others are carried below their parents."""
+        """The grants of an earlier digest, for this one. Grants derived from others are carried below their parents.
+
+        What this version does not ask for any more is not carried, so that a later one which asks again is consented to
+        again. Denials are always carried.
+        """
+        asked = _asked(package.manifest)
         if digest == package.digest:
             return []
         known = set(self._grants.of(package.id, package.digest))
@@ -179,6 +184,7 @@ class Installer:
             )
             for grant in self._grants.of(package.id, digest)
             if (grant.capability, grant.tenant, grant.deny, grant.issuer) not in same
+            and (grant.deny or any(intersect(parse(grant.capability), wanted) is not None for wanted in asked))
         ]
 
 
