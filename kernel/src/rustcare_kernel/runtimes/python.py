@@ -29,8 +29,9 @@ from msgspec.structs import replace
 from rustcare_sdk.message import Message
 from rustcare_sdk.plugin import Handler, Health, Plugin, handlers_of, payload_type
 
-from ..context import decode_as
-from ..errors import StartFailed
+from rustcare_kernel.context import decode_as
+from rustcare_kernel.errors import StartFailed
+
 from ._contract import Code, Host
 
 __all__ = ["PythonInstance", "PythonRuntime"]
