@@ -25,6 +25,12 @@ def show_request(inspection: Mapping[str, Any]) -> None:
         for item in inspection["capabilities"]
     ]
     table(("capability", "reason", ""), rows, title="It asks for", empty="It asks for no capabilities.")
+    if limits := inspection.get("limits"):
+        say(
+            f"Limits: {limits['timeout']:g} s a call; sandboxed also {limits['memory'] / 2**20:g} MiB of memory and "
+            f"{limits['output'] / 2**20:g} MiB of output",
+            "dim",
+        )
     if inspection.get("change"):
         show_change(inspection["change"])
 

@@ -37,7 +37,8 @@ class CapabilityAsked(Struct, frozen=True):
 class Inspection(Struct, frozen=True):
     """What a package is and asks for. Nothing was changed to find out.
 
-    `change` compares with what the installed version was granted; None when the plugin is not installed.
+    `limits` are the manifest's: `memory` and `output` in bytes, `timeout` and `start_timeout` in seconds, `fuel` in
+    instructions. `change` compares with what the installed version was granted; None when the plugin is not installed.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Inspection(Struct, frozen=True):
     runtimes: tuple[str, ...]
     unbuilt: tuple[str, ...]
     capabilities: tuple[CapabilityAsked, ...]
+    limits: dict[str, float]
     installed_version: str | None = None
     change: CapabilityDiff | None = None
 
@@ -123,6 +125,7 @@ class Installer:
                 CapabilityAsked(str(request.capability), request.reason, request.availability)
                 for request in package.manifest.capabilities
             ),
+            _limits(package.manifest),
             installed[0] if installed is not None else None,
             change,
         )
@@ -190,6 +193,17 @@ class Installer:
 
 def _asked(manifest: Manifest) -> list[Capability]:
     return [request.capability for request in manifest.capabilities]
+
+
+def _limits(manifest: Manifest) -> dict[str, float]:
+    limits = manifest.limits
+    return {
+        "memory": limits.memory,
+        "timeout": limits.timeout,
+        "fuel": limits.fuel,
+        "output": limits.output,
+        "start_timeout": manifest.lifecycle.start_timeout,
+    }
 
 
 def _texts(agreed: bool | Collection[str]) -> Collection[str]:

@@ -36,8 +36,11 @@ _KIB = 1024
 _MIB = 1024 * _KIB
 
 # Sizes and durations are written with a unit ("32MiB", "200ms") and read as bytes and seconds. The bounds are in those.
-Size = Annotated[int, Meta(extra={"form": "size", "least": _KIB, "most": 1024 * 1024 * _MIB})]
+# A 32-bit WebAssembly memory ends at 4 GiB.
+Size = Annotated[int, Meta(extra={"form": "size", "least": _KIB, "most": 4096 * _MIB})]
 Duration = Annotated[float, Meta(extra={"form": "duration", "least": 0.001, "most": 86400.0})]
+# The operator waits for these: a plugin must not be able to keep the kernel's commands waiting for a day.
+Pause = Annotated[float, Meta(extra={"form": "duration", "least": 0.001, "most": 120.0})]
 Count = Annotated[int, Meta(ge=1, le=10_000)]
 
 
@@ -146,8 +149,8 @@ class CapabilityRequest(Struct, frozen=True, forbid_unknown_fields=True, kw_only
 class Lifecycle(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`[lifecycle]`: starting, stopping, handing over."""
 
-    drain: Annotated[Duration, Meta(description="time to finish what it is at when it stops or is replaced")] = 5.0
-    start_timeout: Annotated[Duration, Meta(description="time for start, health and the import of state")] = 10.0
+    drain: Annotated[Pause, Meta(description="time to finish what it is at when it stops or is replaced")] = 5.0
+    start_timeout: Annotated[Pause, Meta(description="time for start, health and the import of state")] = 10.0
     state_version: Annotated[Count, Meta(description="version of the state handed from one version to the next")] = 1
     trap_budget: Annotated[int, Meta(description="crashes within a minute before quarantine", ge=0, le=10_000)] = 5
 
