@@ -218,6 +218,14 @@ class PluginContext:
 
     async def stop_accepting(self) -> None:
         """Close the listening sockets, keep the connections: another version has taken over, or the plugin stops."""
+        loop = asyncio.get_running_loop()
+        for listener in self._listeners:
+            for socket_ in listener.server.sockets:
+                loop.remove_reader(socket_.fileno())
+        # asyncio forgets a connection, without closing it, that was accepted but not yet set up when its server is closed.
+        # That takes one turn of the loop; two more, and its handler runs, so that the plugin's `stop` can see it.
+        for _ in range(3):
+            await asyncio.sleep(0)
         for listener in self._listeners:
             listener.server.close()
 
