@@ -248,6 +248,8 @@ class Fleet:
         """An upgrade must go on providing what active plugins require of it."""
         enabled = {name: self.manifests[name] for name, item in self._supervisors.items() if item.machine.serving}
         before = set(resolve(enabled)[1])
+        if plugin_id not in enabled:
+            return  # nobody who runs can depend on it, and what it lacks itself it will wait for
         enabled[plugin_id] = manifest
         for name, error in resolve(enabled)[1].items():
             if name not in before:
