@@ -69,6 +69,21 @@ async def test_tenant_principal_and_trace_travel_from_call_to_call() -> None:
     await world.bus.close()
 
 
+async def test_forwarding_is_a_request_in_trusted_code() -> None:
+    """What the service answers is there to be returned; the right is that of a request."""
+    world = World()
+    ctx = context(world, "acme.one", "bus:request@t")
+
+    async def serve(message: Message[Any]) -> Any:
+        return [message.source, message.data]
+
+    world.bus.serve("t", serve)
+    assert await ctx.forward("t", 1) == ["acme.one", 1]
+    world.bus.serve("u", serve)
+    with pytest.raises(CapabilityDenied):
+        await ctx.forward("u", 1)
+
+
 async def test_after_a_request_the_callers_own_context_is_back() -> None:
     """The provider's context ends with its handler, also when it fails or waits."""
     world = World()

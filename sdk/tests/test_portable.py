@@ -128,6 +128,7 @@ def check(source: str, manifest: str) -> list[str]:
         ("await self.ctx.publish('ward.changed')", "bus:publish@ward.*", "bus:publish@bed.*"),
         ("SUBJECT = 'ward.changed'\nctx.publish(SUBJECT, 1)", "bus:publish@ward.changed", "bus:publish@bed.changed"),
         ("ctx.publish(subject=name)", "bus:publish@anything", "bus:request@anything"),
+        ("ctx.forward('fhir.store', x)", "bus:request@fhir.store", "bus:request@fhir.read"),
         ("ctx.request('fhir.store', x)", "bus:request@fhir.store;rate=1/s", "bus:request@fhir.read"),
         ("from rustcare_sdk.contracts import fhir\nctx.request(fhir.STORE)", "bus:request@fhir.store", "bus:serve@x"),
         ("from rustcare_sdk.contracts.fhir import READ as R\nctx.request(R)", "bus:request@fhir.read", "clock:read"),

@@ -149,6 +149,9 @@ class PluginContext:
             return self._bus.request(self.sender, service, data, timeout)
         return self._request_as(service, data, timeout, type)
 
+    def forward(self, service: str, data: Any = None) -> Coroutine[Any, Any, Any]:
+        return self._bus.request(self.sender, service, data)
+
     async def _request_as(self, service: str, data: Any, timeout: float | None, type_: Any) -> Any:
         return decode_as(await self._bus.request(self.sender, service, data, timeout), type_, f"answer of {service}")
 

@@ -199,6 +199,9 @@ class RecordingContext:
         self.published.append((subject, data, dict(headers) if headers else None))
         return Delivery(2, 1, ("acme.broken",)) if confirm else None
 
+    async def forward(self, service: str, data: Any = None) -> Any:
+        return await self.request(service, data)
+
     async def request(self, service: str, data: Any = None, *, timeout: float | None = None, type: Any = None) -> Any:
         if service not in self.services:
             raise NoProvider(f"nobody serves {service}")
@@ -360,6 +363,19 @@ class Everything(Plugin):
     @serve("test.ask")
     async def ask(self, message: Message[Any]) -> Any:
         return await self.ctx.request(message.data["service"], message.data.get("data"))
+
+    @serve("test.forward")
+    async def forward(self, message: Message[Any]) -> Any:
+        self.ctx.log.info("before")
+        answer = await self.ctx.forward("other", message.data)
+        self.ctx.log.info("after")
+        if message.data == "more":
+            await self.ctx.kv.get("a")
+        if message.data == "twice":
+            await self.ctx.forward("other", message.data)
+        if message.data == "fail":
+            raise ServiceError("acme.no", "no")
+        return answer
 
     @serve("test.publish")
     async def publish(self, message: Message[Any]) -> Any:

@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 from rustcare_kernel.runtimes._contract import CallLimitExceeded, PluginTrapped
+from rustcare_kernel.runtimes._hostcalls import HostCalls
+from rustcare_kernel.runtimes._job import Job
 from rustcare_sdk.errors import (
     CapabilityDenied,
     HandlerFailed,
@@ -27,7 +29,7 @@ Guest = Callable[..., Any]
 async def ask(instance: Any, service: str, data: Any = None, **envelope: Any) -> Any:
     handler = next(each for each in instance.handlers if each.subject == service)
     answer = await instance.invoke(handler, Message(service, data, time=1.5, **envelope))
-    return msgspec.json.decode(answer)
+    return msgspec.json.decode(answer) if type(answer) is msgspec.Raw else answer
 
 
 async def test_handlers_are_those_of_the_class(python_guest: Guest) -> None:
@@ -145,6 +147,94 @@ async def test_cancelling_reaches_the_service_that_the_guest_waits_for(python_gu
     await cancelled.wait()
     assert await ask(instance, "test.echo", 1) == 1
     assert not fixture.traps
+
+
+async def test_a_forwarded_message_is_answered_by_the_service(python_guest: Guest, fixture: Any) -> None:
+    """The service's answer is the handler's, and it is asked in the context of the message."""
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("tenant")
+    fixture.ctx.services["other"] = lambda data: [variable.get(), msgspec.json.decode(data)]
+    instance = await python_guest()
+    variable.set("north")
+    assert await ask(instance, "test.forward", {"q": 1}) == ["north", {"q": 1}]
+    assert [event for _, event, _ in fixture.ctx.log.lines][-2:] == ["before", "after"]
+    assert fixture.used[-1][3] == 3
+
+
+async def test_an_instance_that_forwarded_handles_the_next_message(python_guest: Guest, fixture: Any) -> None:
+    """It does not wait for the service; many messages of one instance may wait there."""
+    asked, answer = asyncio.Semaphore(0), asyncio.Event()
+
+    async def slow(data: Any) -> int:
+        asked.release()
+        await answer.wait()
+        return 1
+
+    fixture.ctx.services["other"] = slow
+    instance = await python_guest()
+    calls = [asyncio.ensure_future(ask(instance, "test.forward", 0)) for _ in range(3)]
+    for _ in calls:
+        await asked.acquire()
+    assert await ask(instance, "test.echo", 2) == 2
+    answer.set()
+    assert await asyncio.gather(*calls) == [1, 1, 1]
+
+
+async def test_cancelling_reaches_the_service_that_a_message_was_forwarded_to(
+    python_guest: Guest, fixture: Any
+) -> None:
+    """A cancelled call cancels it wherever it is."""
+    asked, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def forever(data: Any) -> None:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    fixture.ctx.services["other"] = forever
+    call = asyncio.ensure_future(ask(await python_guest(), "test.forward", 0))
+    await asked.wait()
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert cancelled.is_set()
+
+
+async def test_a_failure_of_the_service_is_that_of_the_message(python_guest: Guest, fixture: Any) -> None:
+    """The typed error reaches the caller as it is."""
+    instance = await python_guest()
+    with pytest.raises(NoProvider):
+        await ask(instance, "test.forward", 0)
+
+
+@pytest.mark.parametrize("kind", ["more", "twice"])
+async def test_nothing_follows_a_forwarded_message(python_guest: Guest, fixture: Any, kind: str) -> None:
+    """The service is asked later, so a call after it would come before it: it is refused, and nobody is asked."""
+    asked: list[Any] = []
+    fixture.ctx.services["other"] = asked.append
+    with pytest.raises(NotPortable):
+        await ask(await python_guest(), "test.forward", kind)
+    assert asked == []
+
+
+async def test_a_handler_that_fails_forwards_nothing(python_guest: Guest, fixture: Any) -> None:
+    """The failure is the answer."""
+    asked: list[Any] = []
+    fixture.ctx.services["other"] = asked.append
+    with pytest.raises(ServiceError) as caught:
+        await ask(await python_guest(), "test.forward", "fail")
+    assert caught.value.code == "acme.no"
+    assert asked == []
+
+
+async def test_only_a_handler_can_forward(fixture: Any) -> None:
+    """What `start` would forward is nobody's message."""
+    calls = HostCalls(fixture.host, 1000)
+    job = Job("start", lambda guest, job: None, 1.0, asyncio.get_running_loop(), contextvars.copy_context())
+    with pytest.raises(NotPortable):
+        calls.call("bus", "forward", job, ("other", "1"))
+    assert job.forward is None
 
 
 async def test_failures_of_the_host_are_typed_in_the_guest_and_beyond(python_guest: Guest, fixture: Any) -> None:

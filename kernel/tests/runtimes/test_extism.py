@@ -319,6 +319,15 @@ async def test_every_host_function(
         assert fixture.ctx.kv.values["k"] == b"\x00\x01\xff"
 
 
+async def test_a_forwarded_message_is_answered_by_the_service(load: Load, fixture: Any) -> None:
+    """The service is asked when the module has returned, and its answer is that of the message."""
+    fixture.ctx.services["other"] = lambda data: {"got": msgspec.json.decode(data)}
+    parameters = '{"service":"other","data":[1]}'
+    instance = await load(extism_wat(**host_call("rustcare:plugin/bus@0.1.0", "forward", parameters)))
+    assert await instance.invoke(instance.handlers[0], Message("test.call", None)) == {"got": [1]}
+    assert fixture.used[-1][3] == 1
+
+
 async def test_log_and_config_are_always_there(load: Load, fixture: Any) -> None:
     """Without any grant a module can log, and read its configuration and name."""
     fixture.kinds = set()

@@ -24,6 +24,7 @@ _Use = tuple[str, int, str, str | None]  # path, line, kind:action, the scope if
 #: Names under which sources hold the context. `self.ctx` is the SDK's own.
 _CONTEXTS = frozenset({"ctx", "_ctx"})
 _KV = {"get": "read", "keys": "read", "put": "write", "delete": "write"}
+_BUS = {"publish": "publish", "request": "request", "forward": "request"}
 _DB = {"fetch": "read", "fetch_one": "read", "execute": "write", "execute_many": "write", "transaction": "write"}
 #: What a plugin may use without the syntax tree showing it.
 _INVISIBLE = frozenset({"net:connect", "http:request", "http:route", "fs:read", "fs:write", "plugin:observe"})
@@ -133,8 +134,8 @@ class _Finder(ast.NodeVisitor):
         if isinstance(function, ast.Attribute):
             holder = _last_name(function.value)
             part = function.value
-            if holder in _CONTEXTS and function.attr in ("publish", "request"):
-                self._add(node, f"bus:{function.attr}", self._text(_argument(node, 0, "subject", "service")))
+            if holder in _CONTEXTS and function.attr in _BUS:
+                self._add(node, f"bus:{_BUS[function.attr]}", self._text(_argument(node, 0, "subject", "service")))
             elif holder in _CONTEXTS and function.attr == "listen":
                 self._add(node, "net:listen", self._address(node))
             elif isinstance(part, ast.Attribute) and _last_name(part.value) in _CONTEXTS:

@@ -143,6 +143,18 @@ class Context(Protocol):
         """
         ...
 
+    async def forward(self, service: str, data: Any = None) -> Any:
+        """Leave the rest to a service (`bus:request@SERVICE`): its answer, or its failure, becomes the handler's.
+
+        The last thing a handler does: `return await self.ctx.forward(…)`. What it gives is for returning only; in the
+        sandbox the service is asked when the handler has returned, and the instance handles other messages meanwhile. A
+        plugin that ends in a request handles several times as many messages this way.
+
+        Raises:
+            What `request` raises, in the trusted tier at once; in the sandbox the caller gets it.
+        """
+        ...
+
     # trusted only
 
     @property

@@ -66,7 +66,7 @@ class HL7ToFHIR(Plugin):
         found = transform(sent.text, timezone=self._timezone)
         if found["resources"]:
             request = StoreRequest(key=sent.key, resources=found["resources"], source=f"hl7:{sent.key}", merge=True)
-            await self.ctx.request(STORE, request)
+            await self.ctx.forward(STORE, request)  # last: the instance takes the next message meanwhile
 
     @serve("hl7.to-fhir")
     async def preview(self, message: Message[TransformRequest]) -> Transformed:

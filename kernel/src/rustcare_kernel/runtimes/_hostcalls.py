@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from rustcare_sdk.errors import CapabilityDenied, InvalidPayload
+from rustcare_sdk.errors import CapabilityDenied, InvalidPayload, NotPortable
 
 from ._contract import CallLimitExceeded, Host
 from ._interface import IMPORTS
@@ -23,6 +23,8 @@ __all__ = ["HostCalls", "json_of", "raw_json"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _LOG_EVENT, _LOG_FIELDS = 512, 16_384
+#: What may still be called when the message was forwarded: the service is asked later, so nothing may seem to follow it.
+_AFTER_FORWARD = frozenset({"log", "config"})
 
 
 def raw_json(data: bytes | str, address: str) -> msgspec.Raw:
@@ -64,6 +66,7 @@ class HostCalls:
                 "publish": self._publish,
                 "publish-confirmed": self._publish_confirmed,
                 "request": self._request,
+                "forward": self._forward,
             },
             "kv": {"get": self._get, "put": self._put, "delete": self._delete, "keys": self._keys},
             "clock": {"now": self._now},
@@ -80,6 +83,12 @@ class HostCalls:
             raise CapabilityDenied(
                 f"the optional capability {IMPORTS[interface].example} was not granted",
                 hint="grant it, or do without it",
+                address=f"{interface}.{function}",
+            )
+        if job.forward is not None and interface not in _AFTER_FORWARD:
+            raise NotPortable(
+                "the plugin called the kernel after it had forwarded the message",
+                hint="forward is the last thing a handler does; use request",
                 address=f"{interface}.{function}",
             )
         return self.table[interface][function](job, *arguments)
@@ -117,6 +126,15 @@ class HostCalls:
         answer = json_of(job.wait(lambda: self._ctx.request(service, raw, timeout=timeout)))
         job.bytes_in += len(answer)
         return answer
+
+    def _forward(self, job: Job, service: str, data: str) -> None:
+        """Nothing is asked here: whoever gave the message to the instance does, when the guest has returned."""
+        if not job.handling:
+            raise NotPortable(
+                "a message can be forwarded by its handler only", hint="use request", address=f"bus.forward {service}"
+            )
+        job.forward = (service, self._payload(data, f"bus.forward {service}"))
+        job.bytes_out += len(data)
 
     # store
 

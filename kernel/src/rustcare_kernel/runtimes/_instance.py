@@ -114,15 +114,19 @@ class SandboxInstance:
         if index is None:
             index = self._description.index(handler)
         pool = self._pool
-        job = pool.job(
-            handler.subject,
-            lambda guest, job: guest.use(job).handle(index, message, job),
-            self._limits.timeout,
-        )
+
+        def handle(guest: Sandbox, job: Job) -> bytes:
+            job.handling = True
+            return guest.use(job).handle(index, message, job)
+
+        job = pool.job(handler.subject, handle, self._limits.timeout)
         try:
             answer: bytes = await pool.submit(job)
         finally:
             self._host.used(job.fuel, job.bytes_in, job.bytes_out, job.host_calls)
+        if job.forward is not None:
+            service, data = job.forward
+            return await self._host.ctx.request(service, data)  # the instance is free for the next message
         return raw_json(answer, f"answer of {self._linked.name} to {message.subject}")
 
     async def export_state(self) -> Any:

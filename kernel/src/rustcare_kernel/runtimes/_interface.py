@@ -77,6 +77,7 @@ IMPORTS: dict[str, Interface] = {
                     {"service": wit.STRING, "data": wit.STRING, "timeout": wit.OptionOf(wit.F64)},
                     _or_failure(wit.STRING),
                 ),
+                "forward": Signature({"service": wit.STRING, "data": wit.STRING}, _or_failure(wit.UNIT)),
             },
         ),
         Interface(

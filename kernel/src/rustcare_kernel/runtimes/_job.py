@@ -27,8 +27,8 @@ class Job:
     """
 
     __slots__ = (
-        "action", "bytes_in", "bytes_out", "cancelled", "context", "deadline", "fuel", "future", "host_calls", "loop",
-        "sandbox", "task", "timeout", "what",
+        "action", "bytes_in", "bytes_out", "cancelled", "context", "deadline", "forward", "fuel", "future", "handling",
+        "host_calls", "loop", "sandbox", "task", "timeout", "what",
     )  # fmt: skip
 
     def __init__(
@@ -50,6 +50,9 @@ class Job:
         self.cancelled = False
         self.task: asyncio.Task[Any] | None = None
         self.sandbox: Any = None
+        self.handling = False  # a message, and not the plugin's start or the like
+        #: The service whose answer is the answer to the message, and what it is to be asked.
+        self.forward: tuple[str, Any] | None = None
         self.fuel = self.bytes_in = self.bytes_out = self.host_calls = 0
 
     # in the worker

@@ -85,6 +85,9 @@ class HarnessContext:
         database: MemoryDatabase = self._owner.database
         return database
 
+    async def forward(self, service: str, data: Any = None) -> Any:
+        return await self.request(service, data)
+
     def spawn(self, task: Coroutine[Any, Any, Any], *, name: str) -> None:
         if self._owner.round_trip:
             task.close()
