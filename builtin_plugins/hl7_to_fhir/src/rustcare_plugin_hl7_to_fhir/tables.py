@@ -46,9 +46,9 @@ def _load(name: str) -> dict[str, Any]:
 
 
 def _clone(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _clone(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if type(value) is dict:
+        return {key: item if type(item) is str else _clone(item) for key, item in value.items()}
+    if type(value) is list:
         return [_clone(item) for item in value]
     return value
 
