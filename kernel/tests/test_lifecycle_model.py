@@ -26,6 +26,7 @@ from rustcare_kernel.errors import (
 )
 from rustcare_kernel.lifecycle import Supervisor
 from rustcare_kernel.package import Package
+from rustcare_sdk.context import Delivery
 from rustcare_sdk.errors import CapabilityDenied, NoProvider
 
 from .plugins import States, board, package
@@ -89,7 +90,13 @@ class LifeMachine(RuleBasedStateMachine):
             return
         raise AssertionError(f"expected {error.__name__}")
 
-    @initialize()
+    @initialize(installed=st.sets(IDS, min_size=2), user_first=st.booleans())
+    def begin(self, installed: set[str], user_first: bool) -> None:
+        """Most lives begin with some plugins there, so that more happens to them."""
+        self.open()
+        for plugin in sorted(installed, reverse=user_first):
+            self.install(plugin, "1.0.0", True, True)
+
     def open(self) -> None:
         self.kernel = quiet(self.folder)
         self.run(self.kernel.__aenter__())
@@ -289,19 +296,6 @@ class LifeMachine(RuleBasedStateMachine):
         self.run(crash())
         life.state, life.quarantined = "quarantined", True
 
-    @rule(plugin=IDS, count=st.integers(1, 3))
-    def events(self, plugin: str, count: int) -> None:
-        """Events are counted by whoever is active, and by nobody else."""
-
-        async def publish() -> None:
-            for _ in range(count):
-                await self.k.publish(f"{plugin.partition('.')[2]}.event.x", 1, confirm=True)
-
-        self.run(publish())
-        life = self.lives.get(plugin)
-        if life is not None and life.state == "active":
-            life.count += count
-
     @rule()
     def restart_the_kernel(self) -> None:
         """Everything comes back from the catalog."""
@@ -332,9 +326,15 @@ class LifeMachine(RuleBasedStateMachine):
             assert [version for version, _ in status.previous] == life.previous
             assert bool(entry.quarantine) == life.quarantined
         for plugin in (BASE, USER, FREE):
-            service = f"{plugin.partition('.')[2]}.ask"
+            name = plugin.partition(".")[2]
+            service = f"{name}.ask"
             life = self.lives.get(plugin)
             serving = life is not None and life.state == "active"
+            # An event at every step: it is counted by whoever is active, and by nobody else.
+            delivery = await self.k.publish(f"{name}.event.x", 1, confirm=True)
+            assert delivery == Delivery(int(serving), int(serving))
+            if life is not None and serving:
+                life.count += 1
             assert (service in services) == serving
             try:
                 answer = await self.k.request(service)
@@ -350,6 +350,6 @@ class LifeMachine(RuleBasedStateMachine):
 
 
 LifeMachine.TestCase.settings = settings(
-    max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
 test_kernel_catalog_and_bus_agree_with_the_model = LifeMachine.TestCase

@@ -39,7 +39,7 @@ class Logs:
     def __init__(self, level: str = "info", sink: Callable[[bytes], Any] | None = None) -> None:
         self._threshold = self.LEVELS[level]
         self._sink = sink if sink is not None else _to_stderr
-        self._kept: dict[str, deque[dict[str, Any]]] = {}
+        self._kept: dict[str, deque[bytes]] = {}
 
     def of(self, plugin: str) -> PluginLogger:
         """The logger of one plugin (or of `kernel`)."""
@@ -47,21 +47,30 @@ class Logs:
 
     def tail(self, plugin: str, count: int = 100) -> list[dict[str, Any]]:
         """The last entries of one plugin, oldest first."""
-        return list(self._kept.get(plugin, ()))[-count:]
+        kept = list(self._kept.get(plugin, ()))
+        return [msgspec.json.decode(line) for line in kept[max(0, len(kept) - count) :]]
 
     def forget(self, plugin: str) -> None:
         """Drop a removed plugin's entries."""
         self._kept.pop(plugin, None)
 
     def write(self, plugin: str, level: str, event: str, fields: dict[str, Any]) -> None:
-        """Keep an entry and, when its level is loud enough, write it."""
-        entry = {"time": datetime.now(UTC).isoformat(), "level": level, "plugin": plugin, "event": event, **fields}
+        """Keep an entry and, when its level is loud enough, write it. Never raises for what the fields hold."""
+        head = {"time": datetime.now(UTC).isoformat(), "level": level, "plugin": plugin, "event": event}
+        line = _encode(head, fields)
         kept = self._kept.get(plugin)
         if kept is None:
             kept = self._kept[plugin] = deque(maxlen=self.KEPT)
-        kept.append(entry)
+        kept.append(line)  # encoded, so that no object of a plugin outlives it here
         if self.LEVELS.get(level, 20) >= self._threshold:
-            self._sink(_encoder.encode(entry) + b"\n")
+            self._sink(line + b"\n")
+
+
+def _encode(head: dict[str, Any], fields: dict[str, Any]) -> bytes:
+    try:
+        return _encoder.encode({**head, **fields, **head})  # a field cannot take the place of what the kernel says
+    except Exception:  # keys that JSON has not, numbers beyond its range, an object whose text fails
+        return _encoder.encode({**{name: type(value).__name__ for name, value in fields.items()}, **head})
 
 
 class PluginLogger:
