@@ -434,10 +434,12 @@ class Bus:
         route = self._routes.get(subject)
         if route is None:
             route = self._route(subject)
+        direct, groups = route
+        if not direct and not groups and self.observer is None:
+            return Delivery(0, 0) if confirm else None  # nobody listens: there is nothing to make a message for
         message = Message(subject, data, sender.name, call, None, _now(), NO_HEADERS if headers is None else headers)
         if self.observer is not None:
             self.observer(message)
-        direct, groups = route
         if confirm:
             return await self._publish_confirmed(message, direct, groups)
         waits: list[tuple[Subscription, Place]] | None = None

@@ -127,7 +127,7 @@ async def _settled(kernel: Kernel) -> None:
             last, since = status.pending, time.monotonic()
         if time.monotonic() - since > 60:
             return
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.1)
 
 
 async def _judge(
@@ -156,8 +156,6 @@ async def _judge(
         if key not in excused and await _has_resources(kernel, ledger.texts[key]):
             lost += 1
     counts: CountReply = await kernel.request(COUNT, CountRequest(), type=CountReply)
-    done = time.perf_counter()
-    del done
     return Result(
         received=ledger.received,
         acked=len(acked),
