@@ -12,6 +12,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -203,3 +204,27 @@ class States:
             self._waiting.append((plugin, state, future))
             async with asyncio.timeout(10):
                 await future
+
+
+def quiet(folder: Path, **options: Any) -> Kernel:
+    """A kernel that logs to nobody."""
+    return Kernel(folder, log_level="silent", **options)
+
+
+def v2(**options: Any) -> Package:
+    return package(version="2.0.0", **options)
+
+
+async def flood(kernel: Any, start: int, count: int, subject: str = "sample.event.x") -> list[Any]:
+    """Confirmed events, published one right after the other, so that they are in flight all through an upgrade."""
+    published = []
+    for number in range(start, start + count):
+        published.append(asyncio.create_task(kernel.publish(subject, number, confirm=True)))
+        await asyncio.sleep(0)
+    return list(await asyncio.gather(*published))
+
+
+def blobs(folder: Path) -> list[str]:
+    """The names of all stored blobs."""
+    stored = folder / "blobs" / "sha256"
+    return sorted(path.name for path in stored.iterdir()) if stored.is_dir() else []

@@ -13,7 +13,7 @@ from rustcare_kernel.package import Package, write_layout
 from rustcare_kernel.package._model import make_package
 from rustcare_sdk.manifest import read_manifest
 
-from .test_kernel import quiet
+from .plugins import quiet
 
 MANIFEST = """schema = 1
 [plugin]

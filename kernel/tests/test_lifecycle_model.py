@@ -29,8 +29,7 @@ from rustcare_kernel.package import Package
 from rustcare_sdk.context import Delivery
 from rustcare_sdk.errors import CapabilityDenied, NoProvider
 
-from .plugins import States, board, package
-from .test_kernel import quiet
+from .plugins import States, board, package, quiet
 
 BASE, USER, FREE = "acme.base", "acme.user", "acme.free"
 IDS = st.sampled_from([BASE, USER, FREE])
@@ -350,6 +349,6 @@ class LifeMachine(RuleBasedStateMachine):
 
 
 LifeMachine.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=20, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
 test_kernel_catalog_and_bus_agree_with_the_model = LifeMachine.TestCase
