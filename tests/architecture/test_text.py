@@ -14,9 +14,9 @@ MAX_LINES = 600
 
 # Written so that this file does not hold what it forbids.
 REGISTRY_HOSTS = tuple(
-    host.replace(" ", ".")
+    host.replace("+", "").replace(" ", ".")
     for host in (
-        "pypi org", "pythonhosted org", "crates io", "npmjs org", "npmjs com", "proxy golang org", "maven org",
+        "pypi org", "python+hosted org", "crates io", "npmjs org", "npmjs com", "proxy golang org", "maven org",
         "deb debian org", "docker io", "ghcr io", "quay io",
     )
 )  # fmt: skip
