@@ -32,6 +32,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
@@ -99,6 +100,17 @@ def cases(folder: Path, ending: str) -> Iterator[Case]:
             expected = tuple(entry["resource"] for entry in bundle.get("entry", ()) if entry.get("resource"))
         name = str(path.relative_to(folder))
         yield Case(name, text, expected, product="FHIR_to_HL7" in path.parts)
+
+
+def well_formed(text: str) -> bool:
+    """Whether a text is an HL7 v2 message at all, judged without our parser: MSH first, with separators, a type (MSH-9), a
+    control id (MSH-10) and a version 2.x (MSH-12). A folder may hold others, which are to be refused."""
+    if not text.startswith("MSH") or len(text) < 9 or text[3].isalnum() or text[3].isspace():
+        return False
+    fields = text.split("\r", 1)[0].split(text[3])
+    fields += [""] * (12 - len(fields))
+    kind, control, version = (fields[number - 1].split(text[4])[0].strip() for number in (9, 10, 12))
+    return bool(kind and control) and version.startswith("2.")
 
 
 # what is compared
@@ -281,6 +293,7 @@ class Figures:
     suite: str
     messages: int = 0
     other_types: int = 0
+    malformed: int = 0
     without_expectation: int = 0
     patients: list[bool] = field(default_factory=list)
     results: list[bool] = field(default_factory=list)
@@ -309,7 +322,7 @@ class Figures:
         """The summary, without any value of any message."""
         out = [
             f"{self.suite}: {self.messages} ADT and ORU^R01 messages, {len(self.refused)} of them refused, "
-            f"{self.without_expectation} without an expectation; {self.other_types} of other types",
+            f"{self.without_expectation} without an expectation; {self.other_types} of other types, {self.malformed} malformed",
             f"  Patient fields all agree in     {self.patient_share:7.1%} of {len(self.patients)}",
             f"  Observations agree in           {self.result_share:7.1%} of {len(self.results)}"
             f" (strict: {self.share(self.strict):.1%})",
@@ -325,9 +338,15 @@ class Figures:
 
 
 def measure(suite: str, folder: Path, ending: str) -> Figures:
-    """Compare every case of a folder. Messages without an expectation are transformed too: none may be refused."""
+    """Compare every case of a folder. Messages without an expectation are transformed too: none may be refused, unless it
+    is no HL7 v2 message; then a typed error is the right answer, and nothing else."""
     figures = Figures(suite)
     for case in cases(folder, ending):
+        if not well_formed(case.text):
+            figures.malformed += 1
+            with suppress(RustCareError):
+                transform(case.text)
+            continue
         if case.kind not in ("ADT", "ORU"):
             figures.other_types += 1
             continue

@@ -110,5 +110,6 @@ def test_the_mapping_agrees_with_others(suite: str, report: list[str]) -> None:
     report.extend(figures.lines())
     assert figures.messages, f"no .hl7 file of type ADT or ORU^R01 in {suite}"
     assert figures.refused == []
+    assert figures.patients, "no message has an expectation that says anything about a patient: nothing was compared"
     assert figures.patient_share >= 0.95
     assert figures.result_share >= 0.90

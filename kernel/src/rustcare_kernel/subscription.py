@@ -12,7 +12,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 from rustcare_sdk.context import Delivery
 from rustcare_sdk.errors import BusClosed, HandlerFailed, RustCareError
@@ -33,6 +33,7 @@ _monotonic = time.monotonic
 _STRETCH = 128
 
 
+@final
 class Confirmation:
     """A message whose publisher waits until every receiver has handled it."""
 
@@ -238,15 +239,15 @@ class Subscription:
                     started = _monotonic()
                 else:
                     rights = self.rights
-                    enter(entry)  # type: ignore[arg-type]
+                    enter(entry)
                     try:
                         if (
-                            entry.call.tenant is not tenant  # type: ignore[union-attr]
+                            entry.call.tenant is not tenant
                             or rights is not known
                             or (rights is not None and rights._grants.epoch != epoch)
                         ):
                             known, use = rights, Use("")
-                            tenant = entry.call.tenant  # type: ignore[union-attr]
+                            tenant = entry.call.tenant
                             stat = self._stat(tenant)
                             epoch = -1
                             if rights is not None:
@@ -255,18 +256,18 @@ class Subscription:
                                     epoch = rights._grants.epoch
                         stat.calls += 1
                         use.count += 1
-                        coroutine = self.invoke(entry)  # type: ignore[arg-type]
+                        coroutine = self.invoke(entry)
                         try:
                             pending = coroutine.send(None)
                         except StopIteration:
                             pass
                         else:
-                            await finish(coroutine, pending, _monotonic() + self.limit, entry.subject)  # type: ignore[union-attr]
+                            await finish(coroutine, pending, _monotonic() + self.limit, entry.subject)
                     except (Exception, asyncio.CancelledError) as error:
                         if is_cancelled(error):
                             raise
                         stat.errors += 1
-                        self._bus.report(self.owner, entry.subject, error)  # type: ignore[union-attr]
+                        self._bus.report(self.owner, entry.subject, error)
                     now = _monotonic()
                     stat.wall += now - started
                     started = now
@@ -300,7 +301,7 @@ class Subscription:
                 while self._queue and not self.paused:
                     entry = self._queue[0]
                     message = entry.message if type(entry) is Confirmation else entry
-                    key = message.headers.get(PARTITION_KEY) or message.subject  # type: ignore[union-attr]
+                    key = message.headers.get(PARTITION_KEY) or message.subject
                     lane = self._lanes.get(key)
                     if lane is None and len(self._lanes) >= limit:
                         self._space = loop.create_future()
@@ -352,7 +353,7 @@ class Subscription:
         if type(entry) is Confirmation:
             confirmation, message = entry, entry.message
         else:
-            confirmation, message = None, entry  # type: ignore[assignment]
+            confirmation, message = None, entry
         tenant = message.call.tenant
         failure = ""
         started = _monotonic()
@@ -447,7 +448,7 @@ class Subscription:
         entries = self._take_waiting()
         for entry in held._take_waiting():
             message = entry.message if type(entry) is Confirmation else entry
-            if pattern_matches(pattern, message.subject):  # type: ignore[union-attr]
+            if pattern_matches(pattern, message.subject):
                 entries.append(entry)
             else:
                 self._withdraw(entry)
