@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rustcare_kernel.bus import Sender, current_message
 from rustcare_kernel.context import PluginContext
 from rustcare_kernel.logs import Logs
+from rustcare_kernel.secret_files import SecretFiles
 from rustcare_sdk.context import Delivery, PluginInfo
 from rustcare_sdk.errors import CapabilityDenied, InvalidPayload
 from rustcare_sdk.message import Call, Message
 
 from .support import DIGEST, OPERATOR, Tape, World, blocked, on
 
+SECRETS = Path(__file__).parent / "nowhere"
 JANE = Call("north", "jane", "00-trace-span-01")
 
 
@@ -35,7 +38,7 @@ def context(
         {},
         Logs("silent").of(plugin),
         no_store,
-        lambda name: b"secret" if name == "key" else None,
+        SecretFiles(SECRETS),
         crashed or (lambda name, error: None),
     )
 
@@ -204,11 +207,12 @@ async def test_closing_ends_every_task_also_those_that_spawn_more() -> None:
     assert not {name for name in names if name.startswith("acme.one")}
 
 
-async def test_answers_and_secrets_and_random_bytes() -> None:
+async def test_answers_and_secrets_and_random_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     """`request(type=…)` converts; a wrong answer is InvalidPayload with its path; secrets compute, they do not show."""
     import hashlib
     import hmac as reference
 
+    monkeypatch.setenv("RUSTCARE_SECRET_KEY", "secret")
     world = World()
     ctx = context(world, "acme.one", "bus:request@s", "secret:use@*", "random:read", "clock:read")
 
@@ -258,13 +262,16 @@ async def test_what_was_not_granted_is_denied_and_counted() -> None:
         ctx.db.execute("delete from t"),
         ctx.db.execute_many("insert into t values (?)", [(1,)]),
         ctx.db.transaction().__aenter__(),
+        ctx.db.scrub(),
         ctx.secrets.hmac_sha256("key", b""),
+        ctx.secrets.reveal("key"),
+        ctx.secrets.create("key"),
         ctx.listen("127.0.0.1", 0, lambda reader, writer: asyncio.sleep(0)),
     ):
         with pytest.raises(CapabilityDenied):
             await coroutine
     assert tape.started == 0
-    assert sum(row.errors for row in world.accounting.rows("acme.one")) == 15
+    assert sum(row.errors for row in world.accounting.rows("acme.one")) == 18
     await world.bus.close()
 
 

@@ -23,6 +23,7 @@ from rustcare_sdk.errors import BusClosed, InvalidPayload, StoreError
 
 from .bus import Bus, Sender, current_message
 from .grants import Rights
+from .secret_files import SecretFiles
 from .stores._contract import PluginStore
 
 __all__ = ["PluginContext", "decode_as"]
@@ -72,7 +73,7 @@ class PluginContext:
         info: who the plugin is.
         rights: what it may do.
         store: opened on first use, so that a plugin without data has no file.
-        secret: gives a secret's bytes by name, or None.
+        secrets: the kernel's secrets, by name.
         crashed: told when a background task ends with an error.
     """
 
@@ -84,7 +85,7 @@ class PluginContext:
         config: Mapping[str, Any],
         log: Logger,
         store: Callable[[], Awaitable[PluginStore]],
-        secret: Callable[[str], bytes | None],
+        secrets: SecretFiles,
         crashed: Callable[[str, BaseException], None],
     ) -> None:
         self._info = info
@@ -101,7 +102,7 @@ class PluginContext:
         self.sender = Sender(info.id, rights)
         self._kv = _KeyValue(self)
         self._db = _Database(self)
-        self._secrets = _Secrets(self, secret)
+        self._secrets = _Secrets(self, secrets)
 
     @property
     def plugin(self) -> PluginInfo:
@@ -352,6 +353,10 @@ class _Database:
     def transaction(self) -> AbstractAsyncContextManager[Queries]:
         return _Transaction(self._context)
 
+    async def scrub(self) -> None:
+        self._context.check("db", "write", "*")
+        await (await self._context.opened_store()).db.scrub()
+
 
 class _Transaction:
     """Opens the store if need be, then the store's own transaction. Needs the right to write."""
@@ -370,18 +375,32 @@ class _Transaction:
         return await self._inner.__aexit__(*error)
 
 
-class _Secrets:
-    __slots__ = ("_context", "_secret")
+_NO_SECRET = "put it into the data folder's secrets/, or into the environment as RUSTCARE_SECRET_NAME"
 
-    def __init__(self, context: PluginContext, secret: Callable[[str], bytes | None]) -> None:
+
+class _Secrets:
+    __slots__ = ("_context", "_secrets")
+
+    def __init__(self, context: PluginContext, secrets: SecretFiles) -> None:
         self._context = context
-        self._secret = secret
+        self._secrets = secrets
 
     async def hmac_sha256(self, name: str, data: bytes) -> bytes:
         self._context.check("secret", "use", name)
-        value = self._secret(name)
+        value = self._secrets.get(name)
         if value is None:
-            raise StoreError(
-                f"secret {name!r} is granted but does not exist", hint="put it into the data folder's secrets/"
-            )
+            raise StoreError(f"secret {name!r} is granted but does not exist", hint=_NO_SECRET)
         return hmac.digest(value, data, "sha256")
+
+    async def reveal(self, name: str) -> bytes:
+        self._context.check("secret", "reveal", name)
+        value = self._secrets.get(name)
+        if value is None:
+            raise StoreError(f"secret {name!r} is granted but does not exist", hint=_NO_SECRET)
+        return value
+
+    async def create(self, name: str, size: int = 32) -> bool:
+        self._context.check("secret", "create", name)
+        if not 16 <= size <= 1024:
+            raise InvalidPayload(f"a secret has 16 to 1024 bytes, got {size}")
+        return await asyncio.to_thread(self._secrets.create, name, os.urandom(size))

@@ -24,6 +24,7 @@ from .logs import Logs
 from .package import BlobStore, Package
 from .running import Running
 from .runtimes._contract import Code, Host, Runtime
+from .secret_files import SecretFiles
 from .stores import open_driver
 from .stores._contract import Migration, PluginStore, StoreDriver
 
@@ -53,6 +54,7 @@ class Loader:
         self._logs = logs
         self._hooks = hooks
         self._config = config
+        self._secrets = SecretFiles(data_dir / "secrets")
         self._runtimes: dict[str, Runtime] = {}
         self._driver: StoreDriver | None = None
         self._stores: dict[str, asyncio.Task[PluginStore]] = {}
@@ -90,7 +92,7 @@ class Loader:
             self._configured(entry, package, files),
             self._logs.of(entry.id),
             lambda: self.store(entry.id),
-            self._secret,
+            self._secrets,
             lambda name, error: crashed(f"{name} ended with {type(error).__name__}"),
         )
         if before is not None:
@@ -195,15 +197,6 @@ class Loader:
             outcome = (await asyncio.gather(task, return_exceptions=True))[0]
             if not isinstance(outcome, BaseException):
                 await outcome.close()
-
-    def _secret(self, name: str) -> bytes | None:
-        path = self.data_dir / "secrets" / name
-        if path.name != name or name.startswith("."):
-            return None
-        try:
-            return path.read_bytes()
-        except OSError:
-            return None
 
     def _cache_key(self) -> bytes:
         """The key that authenticates compiled code in the cache; made once, readable by the owner only."""

@@ -62,7 +62,11 @@ KINDS: Mapping[str, Mapping[str, Action]] = MappingProxyType(
             "read": Action("read the plugin's own key-value space", NAME, _RATE),
             "write": Action("change the plugin's own key-value space", NAME, _RATE),
         },
-        "secret": {"use": Action("have the kernel compute with a secret", NAME, _RATE)},
+        "secret": {
+            "use": Action("have the kernel compute with a secret", NAME, _RATE),
+            "reveal": Action("read a secret itself (trusted tier only)", NAME, _RATE),
+            "create": Action("make a random secret where there is none (trusted tier only)", NAME, _RATE),
+        },
         "net": {
             "connect": Action("open connections", NET, _RATE),
             "listen": Action("accept connections", NET),

@@ -70,12 +70,34 @@ class Database(Queries, Protocol):
     """
 
     def transaction(self) -> AbstractAsyncContextManager[Queries]: ...
+    async def scrub(self) -> None:
+        """Take what deleted and overwritten rows left behind out of the database's own files, as far as it lets us.
+
+        SQLite: nothing of them is in the file or its log when this returns. PostgreSQL: the space is free to be written
+        over (VACUUM), its log keeps what it has until it is recycled. Copies made earlier are not touched.
+        """
+        ...
 
 
 class Secrets(Protocol):
-    """Secrets are used, not read: the kernel computes with them (`secret:use@NAME`)."""
+    """Secrets are used, not read: the kernel computes with them (`secret:use@NAME`).
+
+    A secret is a file in the data folder's `secrets/`, or else the environment variable `RUSTCARE_SECRET_NAME` (upper case,
+    `.` and `-` written as `_`). What must have the secret itself, such as a keyring its passphrase, is trusted code with a
+    capability of its own for it: `reveal` and `create` do not exist in the sandbox.
+    """
 
     async def hmac_sha256(self, name: str, data: bytes) -> bytes: ...
+
+    # trusted only
+
+    async def reveal(self, name: str) -> bytes:
+        """The secret itself (`secret:reveal@NAME`). Raises StoreError when there is none of that name."""
+        ...
+
+    async def create(self, name: str, size: int = 32) -> bool:
+        """Make a secret of random bytes, durably, unless there is one; whether it was made (`secret:create@NAME`)."""
+        ...
 
 
 class Logger(Protocol):

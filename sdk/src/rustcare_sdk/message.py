@@ -69,12 +69,15 @@ try:
     class Call(Struct, frozen=True):
         """Who a message is for and on whose behalf: stamped by the kernel, never taken from a plugin.
 
-        `tenant` and `principal` are ids; `trace` is a W3C `traceparent` value or empty.
+        `tenant` and `principal` are ids; `trace` is a W3C `traceparent` value or empty. `on_behalf` is for whom the
+        principal acts, `purpose` why (a code of HL7 v3 PurposeOfUse such as `TREAT`); both may be empty.
         """
 
         tenant: str = "default"
         principal: str = ""
         trace: str = ""
+        on_behalf: str = ""
+        purpose: str = ""
 
     class Message(_View, Struct, Generic[T], frozen=True):
         """One message: `data` is an object in process, decoded JSON after it crossed a boundary.
@@ -103,6 +106,8 @@ except ImportError:  # the sandbox's Python
         tenant: str = "default"
         principal: str = ""
         trace: str = ""
+        on_behalf: str = ""
+        purpose: str = ""
 
     @dataclass(frozen=True)
     class Message(_View, Generic[T]):  # type: ignore[no-redef]

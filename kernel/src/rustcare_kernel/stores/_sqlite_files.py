@@ -48,6 +48,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")  # NORMAL would lose acknowledged commits with the power
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten: erasure means erasure
         connection.execute("PRAGMA journal_size_limit = 67108864")
         if read_only:
             connection.execute("PRAGMA query_only = ON")

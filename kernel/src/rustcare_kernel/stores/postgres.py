@@ -138,6 +138,14 @@ class PostgresDatabase:
     def transaction(self) -> AbstractAsyncContextManager[Queries]:
         return PostgresTransaction(self._shared)
 
+    async def scrub(self) -> None:
+        schema = self._shared.schema
+        self._shared.check(writes=True)
+        async with self._shared.server.connection(schema) as connection:
+            tables = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = $1", schema)
+            for table in tables:
+                await connection.execute(f"VACUUM {quoted(schema)}.{quoted(table['tablename'])}")
+
 
 class PostgresTransaction:
     """An interactive transaction on a connection of its own."""

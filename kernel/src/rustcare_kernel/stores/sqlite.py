@@ -120,6 +120,20 @@ class SqliteDatabase:
     def transaction(self) -> AbstractAsyncContextManager[Queries]:
         return SqliteTransaction(self._writer)
 
+    async def scrub(self) -> None:
+        await self._writer.alone(partial(_scrub, self._writer.address))
+
+
+def _scrub(address: str, connection: sqlite3.Connection) -> None:
+    """Deleted content is overwritten in the file already (`secure_delete`); this ends its life in the log."""
+    connection.execute("PRAGMA busy_timeout = 5000")
+    try:
+        busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+    finally:
+        connection.execute("PRAGMA busy_timeout = 0")
+    if busy:
+        raise StoreBusy("a reader kept the log from being emptied", hint="try again", address=address)
+
 
 def _pace_key(text: str, rows: Sequence[Any]) -> str:
     # Never quick by its key when it is long by its size: a key of its own that the thread keeps.

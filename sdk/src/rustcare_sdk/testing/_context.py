@@ -157,6 +157,19 @@ class _Secrets:
             raise StoreError(f"secret {name!r} is granted but does not exist", hint="harness(…, secrets={name: b'…'})")
         return hmac.digest(value, data, "sha256")
 
+    async def reveal(self, name: str) -> bytes:
+        self._owner.check("secret", "reveal", name)
+        value = self._owner.secrets.get(name)
+        if value is None:
+            raise StoreError(f"secret {name!r} is granted but does not exist", hint="harness(…, secrets={name: b'…'})")
+        return value
+
+    async def create(self, name: str, size: int = 32) -> bool:
+        self._owner.check("secret", "create", name)
+        made = name not in self._owner.secrets
+        self._owner.secrets.setdefault(name, random.Random(name).randbytes(size))
+        return made
+
 
 class _Listener:
     """A real listening socket and its connections."""

@@ -105,6 +105,10 @@ class MemoryDatabase:
     def transaction(self) -> AbstractAsyncContextManager[Queries]:
         return self._transaction()
 
+    async def scrub(self) -> None:
+        """Nothing to do: this database is in memory."""
+        self._check("db", "write", "*")
+
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Queries]:
         self._check("db", "write", "*")
