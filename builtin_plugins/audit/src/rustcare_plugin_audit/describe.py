@@ -1,0 +1,249 @@
+"""What a message is about, found by the policy's rules: action, resources, patients, whether it is a disclosure.
+
+The data of a message is a dataclass (trusted tier), a dict, or JSON that nobody decoded yet (`msgspec.Raw`, sandboxed
+tier); of the latter only what the rule's paths name is decoded. Nothing of it is kept but what a rule points at, and that
+is sealed. A message of another shape than the rule expects is described as far as it goes: what cannot be found is not an
+error here, the provider will say what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+from rustcare_sdk.contracts.audit import Attempt
+
+from .entry import Change, Disclosure, Draft, Part, Which, changes, of_attempt
+from .policy import Policy, Rule
+from .sealing import resource_subject
+
+__all__ = ["Describer", "values_at"]
+
+MAX_NAMES = 400  # names of resources in one sealed part, so that an entry keeps within its limit
+_KEPT_RULES = 4096
+
+
+def values_at(data: Any, path: str) -> Iterator[Any]:
+    """Every value at a path of `data`; none when there is nothing."""
+    if not path:
+        yield data
+        return
+    if path.startswith("="):
+        yield path[1:]
+        return
+    yield from _walk(data, _steps(path), 0)
+
+
+@functools.lru_cache(maxsize=1024)
+def _steps(path: str) -> tuple[str, ...]:
+    """`a[*].b` as `("a", "*", "b")`."""
+    return tuple(path.replace("[*]", ".*").split("."))
+
+
+def _walk(data: Any, steps: tuple[str, ...], position: int) -> Iterator[Any]:
+    while position < len(steps):
+        step = steps[position]
+        position += 1
+        if step == "*":
+            if isinstance(data, (list, tuple)):
+                for item in data:
+                    yield from _walk(item, steps, position)
+            return
+        if isinstance(data, dict):
+            data = data.get(step)
+        elif isinstance(data, (list, tuple)):
+            index = int(step) if step.isdecimal() else len(data)
+            data = data[index] if index < len(data) else None
+        else:
+            data = getattr(data, step, None) if not step.startswith("_") else None
+        if data is None:
+            return
+    yield data
+
+
+def _text(data: Any, path: str) -> str:
+    """The text at a path, or nothing."""
+    if not path:
+        return ""
+    found = next(values_at(data, path), "")
+    return found if isinstance(found, str) else ""
+
+
+def _patient(reference: Any) -> str:
+    """`Patient/1` of a reference to a patient (also of an absolute one, or of one version), else nothing."""
+    if not isinstance(reference, str):
+        return ""
+    words = reference.split("/")
+    for position in range(len(words) - 1):
+        if words[position] == "Patient" and words[position + 1]:
+            return f"Patient/{words[position + 1]}"
+    return ""
+
+
+class Describer:
+    """Makes drafts of attempts. `random`: bytes for salts."""
+
+    def __init__(self, policy: Policy, random: Callable[[int], bytes]) -> None:
+        self._policy = policy
+        self._random = random
+        self._rules: dict[str, Rule | None] = {}
+        self._needs: dict[str, type | None] = {}
+
+    def draft(self, attempt: Attempt, before: dict[str, Any] | None = None) -> Draft:
+        """The draft of an attempt. `before`: the fields as they were, where they are known."""
+        rule = self.rule(attempt)
+        if rule is None or attempt.kind == "fact":
+            action = attempt.action or ("execute" if attempt.kind == "use" else "")
+            return Draft(of_attempt(attempt, action, Which(attempt.tenant), []))
+        data = self._readable(attempt.data, rule)
+        types, by_patient, others = _resources(data, rule)
+        public: list[Change] = []
+        sealed: list[dict[str, Any]] = []
+        if rule.changes:
+            now = next(values_at(data, rule.changes), None)
+            if isinstance(now, dict):
+                public, sealed = changes(before, now, self._random, rule.skip)
+        parts = _parts(by_patient, others, sealed)
+        if not parts:
+            public = []  # nobody's key could keep the salts
+        named = _text(data, rule.subject)
+        if named:
+            parts.append(Part(named, {"subject": named}))
+        one = len(types) == 1 and sum(types.values()) <= 1
+        which = Which(attempt.tenant, next(iter(types)) if one else "", {} if one else types, _text(data, rule.version))
+        entry = of_attempt(attempt, rule.action if attempt.kind == "use" else attempt.action, which, public)
+        if not self._discloses(rule, attempt):
+            return Draft(entry, parts)
+        what = " ".join(filter(None, (rule.action, which.type or ", ".join(types))))
+        told = Disclosure("", 0, what, attempt.purpose)
+        patients = [position for position, part in enumerate(parts) if "patient" in part.values]
+        if not patients:
+            # Whom it concerns shows only in the answer, which comes after this entry is written.
+            entry = msgspec.structs.replace(
+                entry, details={**entry.details, "disclosure": "of patients not named here"}
+            )
+            return Draft(entry, parts)
+        recipient = attempt.on_behalf or attempt.principal
+        for position in patients:
+            parts[position].values["recipient"] = recipient
+        return Draft(entry, parts, patients, told)
+
+    def rule(self, attempt: Attempt) -> Rule | None:
+        """The rule for an attempt."""
+        capability = attempt.capability
+        try:
+            return self._rules[capability]
+        except KeyError:
+            if len(self._rules) >= _KEPT_RULES:
+                self._rules.clear()
+            found = self._rules[capability] = self._policy.rule(capability) if capability else None
+            return found
+
+    def _discloses(self, rule: Rule, attempt: Attempt) -> bool:
+        if rule.discloses == "purpose":
+            return bool(attempt.principal and attempt.purpose) and attempt.purpose not in self._policy.tpo
+        return rule.discloses == "always"
+
+    def _readable(self, data: Any, rule: Rule) -> Any:
+        """Data that can be walked. JSON is decoded only where the rule looks."""
+        if not isinstance(data, (msgspec.Raw, bytes)):
+            return data
+        try:
+            if rule.match not in self._needs:
+                self._needs[rule.match] = _shape_of(rule)
+            shape = self._needs[rule.match]
+            if shape is not None:
+                try:
+                    return msgspec.json.decode(data, type=shape)
+                except msgspec.ValidationError:
+                    pass  # of another shape than the rule thinks: look at all of it
+            return msgspec.json.decode(data)
+        except (msgspec.DecodeError, RecursionError):
+            return None
+
+
+def _resources(data: Any, rule: Rule) -> tuple[dict[str, int], dict[str, list[str]], list[str]]:
+    """The types of a message's resources, the resources of each patient (by reference), and those of no patient."""
+    types: dict[str, int] = {}
+    by_patient: dict[str, list[str]] = {}
+    others: list[str] = []
+    if rule.reference:
+        for reference in values_at(data, rule.reference):
+            if isinstance(reference, str) and reference:
+                patient = _patient(reference)
+                by_patient.setdefault(patient, []) if patient else others.append(reference)
+    for item in values_at(data, rule.items):
+        named = [found for found in values_at(item, rule.type) if isinstance(found, str)] if rule.type else []
+        id_ = _text(item, rule.id)
+        for type_ in named:
+            types[type_] = types.get(type_, 0) + 1
+        name = f"{named[0]}/{id_}" if named and id_ else ""
+        patient = _patient(name)
+        if not patient:
+            for path in rule.patients:
+                patient = next((found for value in values_at(item, path) if (found := _patient(value))), "")
+                if patient:
+                    break
+        if patient:
+            resources = by_patient.setdefault(patient, [])
+            if name and name != patient:
+                resources.append(name)
+        elif name:
+            others.append(name)
+    return types, by_patient, others
+
+
+def _parts(by_patient: dict[str, list[str]], others: list[str], sealed: list[dict[str, Any]]) -> list[Part]:
+    """A part for each patient; what belongs to no patient goes with the first, or has the first resource's own key."""
+    parts: list[Part] = []
+    for patient, resources in by_patient.items():
+        names = resources if parts else [*resources, *others]
+        parts.append(Part(resource_subject(patient), {"patient": patient, "resources": names[:MAX_NAMES]}))
+        for start in range(MAX_NAMES, len(names), MAX_NAMES):
+            more = names[start : start + MAX_NAMES]
+            parts.append(Part(resource_subject(patient), {"resources": more}))
+    if not by_patient:
+        for start in range(0, len(others), MAX_NAMES):
+            parts.append(Part(resource_subject(others[0]), {"resources": others[start : start + MAX_NAMES]}))
+    if sealed:
+        if not parts:
+            return []
+        parts[0].values["changes"] = sealed
+    for part in parts:
+        if not part.values.get("resources", True):
+            del part.values["resources"]
+    return parts
+
+
+# decoding only what is needed
+
+
+def _shape_of(rule: Rule) -> type | None:
+    """A type that has only the fields the rule's paths name, or None when it needs everything."""
+    inner = [path for path in (rule.type, rule.id, *rule.patients) if path and not path.startswith("=")]
+    paths = [f"{rule.items}.{path}" if rule.items else path for path in inner]
+    paths += [path for path in (rule.version, rule.reference, rule.subject, rule.changes) if path]
+    tree: dict[str, Any] = {}
+    for path in paths:
+        level = tree
+        for step in _steps(path):
+            level = level.setdefault(step, {})
+    # A path that ends where another goes on (`resource`, `resource.id`) needs the whole of it.
+    for path in paths:
+        level = tree
+        for step in _steps(path):
+            level = level[step]
+        level.clear()
+    return _shape(tree) if tree else None
+
+
+def _shape(tree: dict[str, Any]) -> Any:
+    if not tree:
+        return Any
+    if set(tree) == {"*"}:
+        return list[_shape(tree["*"])]  # type: ignore[misc]
+    if any(name == "*" or not name.isidentifier() for name in tree):
+        return Any
+    return msgspec.defstruct("Shape", [(name, _shape(inner) | None, None) for name, inner in tree.items()])
