@@ -14,7 +14,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Generator, Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Protocol
 
 from rustcare_sdk.context import Delivery
 from rustcare_sdk.errors import (
@@ -37,6 +37,19 @@ from .subscription import Confirmation, Place, Subscription, is_cancelled
 __all__ = ["Bus", "Sender", "current_message"]
 
 Invoke = Callable[[Message[Any]], Coroutine[Any, Any, Any]]
+
+
+class Gate(Protocol):
+    """What the bus needs of the room `audit`: whether a use must be on record, and the way through."""
+
+    recorder: str
+
+    def audits(self, sender: str, key: str, scope: str) -> bool: ...
+    async def through(
+        self, sender: Sender, call: Call, key: str, scope: str, data: Any, work: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> Any: ...
+    async def inside(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any: ...
+
 
 #: The message that is being handled in this task, if any. Set by the bus only.
 current_message: ContextVar[Message[Any] | None] = ContextVar("rustcare_current_message", default=None)
@@ -145,6 +158,7 @@ class Bus:
         self.timeout = timeout
         self.on_error: Callable[[str, str, BaseException], None] | None = None
         self.observer: Callable[[Message[Any]], None] | None = None
+        self.gate: Gate | None = None  # while there is something that must be on record before it happens
         self._services: dict[str, Provider] = {}
         self._trie: PatternTrie[Subscription] = PatternTrie()
         self._routes: dict[str, tuple[tuple[Subscription, ...], tuple[tuple[Subscription, ...], ...]]] = {}
@@ -205,11 +219,14 @@ class Bus:
         data: Any = None,
         timeout: float | None = None,
         headers: Mapping[str, str] | None = None,
+        *,
+        passed: bool = False,
     ) -> Any:
-        """Ask the provider of a service; its answer, or its typed error.
+        """Ask the provider of a service; its answer, or its typed error. `passed`: it is on record already.
 
         Raises:
             NoProvider: nobody serves it.
+            AuditUnavailable: it must be on record before it happens, and cannot be.
             CapabilityDenied: the sender may not request it, or the provider may no longer serve it.
             DeadlineExceeded: the deadline passed first; the handler was cancelled.
             HandlerFailed: the provider raised something of its own that is not a RustCareError.
@@ -217,6 +234,12 @@ class Bus:
         provider = self._services.get(service)
         if provider is None:
             raise self._no_provider(service, sender)
+        gate = self.gate
+        if gate is not None and not passed:
+            if sender.name == gate.recorder:
+                return await gate.inside(lambda: self.request(sender, service, data, timeout, headers, passed=True))
+            if gate.audits(sender.name, "bus:request", service):
+                return await self._request_on_record(gate, sender, service, data, timeout, headers)
         started = _monotonic()
         above = current_message.get()
         if above is None:
@@ -302,6 +325,28 @@ class Bus:
             provider.inflight -= 1
             if provider._idle is not None and not provider.inflight:
                 provider.left()
+
+    async def _request_on_record(
+        self,
+        gate: Gate,
+        sender: Sender,
+        service: str,
+        data: Any,
+        timeout: float | None,
+        headers: Mapping[str, str] | None,
+    ) -> Any:
+        """A request that is recorded first. What is not allowed is not recorded as an attempt, but as a denial."""
+        above = current_message.get()
+        call = sender.call if above is None else above.call
+        if sender.rights is not None:
+            sender.rights.permit(sender.rights.request, "request", service, call.tenant)
+        deadline = None if timeout is None else _monotonic() + timeout
+
+        def work() -> Coroutine[Any, Any, Any]:
+            left = None if deadline is None else max(0.0, deadline - _monotonic())
+            return self.request(sender, service, data, left, headers, passed=True)
+
+        return await gate.through(sender, call, "bus:request", service, data, work)
 
     def _stat(self, provider: Provider, tenant: str) -> Stat:
         owner = provider.rights.plugin if provider.rights is not None else "kernel"
@@ -414,8 +459,12 @@ class Bus:
         data: Any = None,
         headers: Mapping[str, str] | None = None,
         confirm: bool = False,
+        *,
+        passed: bool = False,
     ) -> Delivery | None:
         """Hand an event to every subscriber's queue; with `confirm`, return when all of them have handled it.
+
+        `passed`: it is on record already. Raises AuditUnavailable when it must be, and cannot be.
 
         A full queue whose policy is `block` makes this wait. The event is in every queue, or in line for it, before this
         waits for any: so each subscriber gets events in the order in which they were published, however slow another is.
@@ -423,6 +472,19 @@ class Bus:
         above = current_message.get()
         call = sender.call if above is None else above.call
         rights = sender.rights
+        gate = self.gate
+        if gate is not None and not passed and gate.audits(sender.name, "bus:publish", subject):
+            if rights is not None:
+                rights.permit(rights.publish, "publish", subject, call.tenant)
+            published: Delivery | None = await gate.through(
+                sender,
+                call,
+                "bus:publish",
+                subject,
+                data,
+                lambda: self.publish(sender, subject, data, headers, confirm, passed=True),
+            )
+            return published
         if rights is not None:
             if rights.epoch != rights._grants.epoch:
                 rights.fresh()

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,10 @@ import msgspec
 from .errors import CatalogCorrupt, PluginUnknown
 from .grants import Grant
 
-__all__ = ["Catalog", "Entry"]
+__all__ = ["Catalog", "Entry", "current_operations"]
+
+#: The operations that are under way in this task, outermost first: whatever is written meanwhile is their effect.
+current_operations: ContextVar[tuple[str, ...]] = ContextVar("rustcare_current_operations", default=())
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -45,6 +49,15 @@ CREATE TABLE IF NOT EXISTS grants (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS grants_by_package ON grants (plugin, digest);
 CREATE TABLE IF NOT EXISTS tenants_with_a_say (plugin TEXT, tenant TEXT, PRIMARY KEY (plugin, tenant)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS audit_journal (
+  seq INTEGER PRIMARY KEY,
+  id TEXT UNIQUE NOT NULL,
+  attempt TEXT NOT NULL,
+  marked INTEGER NOT NULL,
+  effect INTEGER NOT NULL DEFAULT 0,
+  place INTEGER,
+  outcome TEXT
+);
 CREATE TABLE IF NOT EXISTS snapshots (
   plugin TEXT PRIMARY KEY, digest TEXT NOT NULL, version INTEGER NOT NULL, state TEXT NOT NULL
 ) WITHOUT ROWID;
@@ -112,12 +125,28 @@ class Catalog:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
+                # In the same commit, so that after a crash it is certain whether an operation had its effect.
+                for operation in current_operations.get():
+                    self._db.execute("UPDATE audit_journal SET effect = 1 WHERE id = ?", (operation,))
                 self._db.execute(
                     "UPDATE meta SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) WHERE key = 'revision'"
                 )
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:  # a failed commit may have ended it already
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def journal(self) -> Iterator[sqlite3.Connection]:
+        """A durable write to the audit journal alone: it is no change of what is installed."""
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
 

@@ -176,7 +176,12 @@ class PluginContext:
     async def listen(
         self, host: str, port: int, handler: Connection, *, ssl: Any = None, limit: int = 65536
     ) -> Listener:
-        self.check("net", "listen", net_scope(host, port))
+        listener: Listener = await self.use(
+            "net:listen", net_scope(host, port), lambda: self._listen(host, port, handler, ssl, limit)
+        )
+        return listener
+
+    async def _listen(self, host: str, port: int, handler: Connection, ssl: Any, limit: int) -> Listener:
         if self._closed:
             raise BusClosed(f"{self._info.id} has stopped, it cannot listen on {host}:{port}")
         listener = _Listener(self, handler, (host, port))
@@ -209,6 +214,17 @@ class PluginContext:
         message = current_message.get()
         tenant = self.sender.call.tenant if message is None else message.call.tenant
         self._rights.check(kind, action, scope, tenant)
+
+    async def use(self, key: str, scope: str, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """Check and count one use of a right (`key` is `kind:action`), have it on record if it must be, then do it."""
+        kind, _, action = key.partition(":")
+        self.check(kind, action, scope)
+        gate = self._bus.gate
+        if gate is None or not gate.audits(self._info.id, key, scope):
+            return await work()
+        message = current_message.get()
+        call = self.sender.call if message is None else message.call
+        return await gate.through(self.sender, call, key, scope, None, work)
 
     def succeed(self, predecessor: PluginContext) -> None:
         """This context is for a new version: its listeners take over the sockets, and accept only from `go_live` on."""
@@ -303,21 +319,34 @@ class _KeyValue:
     def __init__(self, context: PluginContext) -> None:
         self._context = context
 
+    async def _store(self) -> KeyValue:
+        return (await self._context.opened_store()).kv
+
     async def get(self, key: str) -> bytes | None:
-        self._context.check("kv", "read", key)
-        return await (await self._context.opened_store()).kv.get(key)
+        async def work() -> bytes | None:
+            return await (await self._store()).get(key)
+
+        value: bytes | None = await self._context.use("kv:read", key, work)
+        return value
 
     async def put(self, key: str, value: bytes) -> None:
-        self._context.check("kv", "write", key)
-        await (await self._context.opened_store()).kv.put(key, value)
+        async def work() -> None:
+            await (await self._store()).put(key, value)
+
+        await self._context.use("kv:write", key, work)
 
     async def delete(self, key: str) -> None:
-        self._context.check("kv", "write", key)
-        await (await self._context.opened_store()).kv.delete(key)
+        async def work() -> None:
+            await (await self._store()).delete(key)
+
+        await self._context.use("kv:write", key, work)
 
     async def keys(self, prefix: str = "") -> list[str]:
-        self._context.check("kv", "read", f"{prefix}*")
-        return await (await self._context.opened_store()).kv.keys(prefix)
+        async def work() -> list[str]:
+            return await (await self._store()).keys(prefix)
+
+        found: list[str] = await self._context.use("kv:read", f"{prefix}*", work)
+        return found
 
 
 # The first word of a statement tells whether it only reads. `WITH` may write, so it is treated as if it did.
@@ -330,32 +359,33 @@ class _Database:
     def __init__(self, context: PluginContext) -> None:
         self._context = context
 
-    def _check(self, sql: str) -> None:
+    async def _run(self, sql: str, work: Callable[[Database], Coroutine[Any, Any, Any]]) -> Any:
+        async def opened() -> Any:
+            return await work((await self._context.opened_store()).db)
+
         reads = sql.lstrip()[:8].lower().startswith(_READS)
-        self._context.check("db", "read" if reads else "write", "*")
+        return await self._context.use("db:read" if reads else "db:write", "*", opened)
 
     async def fetch(self, sql: str, params: Sequence[Any] = ()) -> list[Mapping[str, Any]]:
-        self._check(sql)
-        return await (await self._context.opened_store()).db.fetch(sql, params)
+        rows: list[Mapping[str, Any]] = await self._run(sql, lambda db: db.fetch(sql, params))
+        return rows
 
     async def fetch_one(self, sql: str, params: Sequence[Any] = ()) -> Mapping[str, Any] | None:
-        self._check(sql)
-        return await (await self._context.opened_store()).db.fetch_one(sql, params)
+        row: Mapping[str, Any] | None = await self._run(sql, lambda db: db.fetch_one(sql, params))
+        return row
 
     async def execute(self, sql: str, params: Sequence[Any] = ()) -> int:
-        self._check(sql)
-        return await (await self._context.opened_store()).db.execute(sql, params)
+        count: int = await self._run(sql, lambda db: db.execute(sql, params))
+        return count
 
     async def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
-        self._check(sql)
-        await (await self._context.opened_store()).db.execute_many(sql, rows)
+        await self._run(sql, lambda db: db.execute_many(sql, rows))
 
     def transaction(self) -> AbstractAsyncContextManager[Queries]:
         return _Transaction(self._context)
 
     async def scrub(self) -> None:
-        self._context.check("db", "write", "*")
-        await (await self._context.opened_store()).db.scrub()
+        await self._run("", lambda db: db.scrub())
 
 
 class _Transaction:
@@ -367,9 +397,12 @@ class _Transaction:
         self._context = context
 
     async def __aenter__(self) -> Queries:
-        self._context.check("db", "write", "*")
-        self._inner = (await self._context.opened_store()).db.transaction()
-        return await self._inner.__aenter__()
+        async def begin() -> Queries:
+            self._inner = (await self._context.opened_store()).db.transaction()
+            return await self._inner.__aenter__()
+
+        queries: Queries = await self._context.use("db:write", "*", begin)
+        return queries
 
     async def __aexit__(self, *error: Any) -> bool | None:
         return await self._inner.__aexit__(*error)
@@ -385,22 +418,27 @@ class _Secrets:
         self._context = context
         self._secrets = secrets
 
+    async def _value(self, key: str, name: str) -> bytes:
+        async def get() -> bytes:
+            value = self._secrets.get(name)
+            if value is None:
+                raise StoreError(f"secret {name!r} is granted but does not exist", hint=_NO_SECRET)
+            return value
+
+        found: bytes = await self._context.use(key, name, get)
+        return found
+
     async def hmac_sha256(self, name: str, data: bytes) -> bytes:
-        self._context.check("secret", "use", name)
-        value = self._secrets.get(name)
-        if value is None:
-            raise StoreError(f"secret {name!r} is granted but does not exist", hint=_NO_SECRET)
-        return hmac.digest(value, data, "sha256")
+        return hmac.digest(await self._value("secret:use", name), data, "sha256")
 
     async def reveal(self, name: str) -> bytes:
-        self._context.check("secret", "reveal", name)
-        value = self._secrets.get(name)
-        if value is None:
-            raise StoreError(f"secret {name!r} is granted but does not exist", hint=_NO_SECRET)
-        return value
+        return await self._value("secret:reveal", name)
 
     async def create(self, name: str, size: int = 32) -> bool:
-        self._context.check("secret", "create", name)
-        if not 16 <= size <= 1024:
-            raise InvalidPayload(f"a secret has 16 to 1024 bytes, got {size}")
-        return await asyncio.to_thread(self._secrets.create, name, os.urandom(size))
+        async def make() -> bool:
+            if not 16 <= size <= 1024:
+                raise InvalidPayload(f"a secret has 16 to 1024 bytes, got {size}")
+            return await asyncio.to_thread(self._secrets.create, name, os.urandom(size))
+
+        made: bool = await self._context.use("secret:create", name, make)
+        return made

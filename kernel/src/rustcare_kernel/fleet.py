@@ -6,12 +6,13 @@ Every plugin has one `Supervisor`, which knows only its own life; what concerns 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import msgspec
 from rustcare_sdk.contracts.plugin import PluginState
 from rustcare_sdk.manifest import Manifest
 
+from .audit.gate import Gate
 from .bus import Bus
 from .catalog import Catalog, Entry
 from .dependencies import resolve
@@ -41,6 +42,7 @@ class Fleet:
         loader: Loader,
         logs: Logs,
         stepped: Callable[[PluginState, State, State], None],
+        gate: Gate,
     ) -> None:
         self.manifests: dict[str, Manifest] = {}
         self._catalog = catalog
@@ -49,6 +51,7 @@ class Fleet:
         self._loader = loader
         self._logs = logs
         self._stepped = stepped
+        self._gate = gate
         self._supervisors: dict[str, Supervisor] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -59,14 +62,21 @@ class Fleet:
         return plugin_id in self._supervisors
 
     async def open(self, only: Collection[str] | None = None) -> None:
-        """Know every plugin of the catalog, and start those that are enabled (and in `only`), providers first."""
+        """Know every plugin of the catalog, and start those that are enabled (and in `only`), providers first.
+
+        What the audit log needs starts before all others, whatever `only` says: without it they could not work.
+        """
         for entry in self._catalog.entries():
             await self._adopt(entry)
-        await self._start_all(only)
+        await self._start_all(None if only is None else {*only, *self.base(self._gate.recorder)})
 
-    async def close(self) -> None:
-        """Stop all plugins, the ones that need others first; each keeps its state."""
-        for plugin_id in reversed(self._started_order()):
+    async def close(self, before_recorder: Callable[[], Awaitable[None]]) -> None:
+        """Stop all plugins, the ones that need others first, what the audit log needs last; each keeps its state."""
+        base = self.base(self._gate.recorder)
+        order = list(reversed(self._base_first(self._started_order(), base)))
+        for plugin_id in order:
+            if plugin_id in base and plugin_id == next(item for item in order if item in base):
+                await before_recorder()
             await self.stop(plugin_id, "the kernel stops")
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -92,6 +102,23 @@ class Fleet:
         supervisor = self._supervisors.pop(plugin_id)
         self.manifests.pop(plugin_id, None)
         supervisor.machine.to(State.REMOVED)
+
+    def base(self, recorder: str) -> frozenset[str]:
+        """A plugin and, by their manifests, all that it needs."""
+        found: set[str] = set()
+        todo = [recorder]
+        while todo:
+            name = todo.pop()
+            if name in found or name not in self.manifests:
+                continue
+            found.add(name)
+            for contract in self.manifests[name].requires:
+                todo += [other for other, manifest in self.manifests.items() if contract in manifest.provides]
+        return frozenset(found)
+
+    @staticmethod
+    def _base_first(order: Sequence[str], base: Collection[str]) -> list[str]:
+        return sorted(order, key=lambda name: name not in base)  # stable: dependencies keep their order
 
     def _started_order(self) -> list[str]:
         order, failed = resolve({name: m for name, m in self.manifests.items() if name in self._supervisors})
@@ -163,13 +190,15 @@ class Fleet:
         order, failed = resolve({**self.serving_manifests(), **waiting})
         for name, error in failed.items():
             self._must_wait(name, error)
-        for name in order:
+        for name in self._base_first(order, self.base(self._gate.recorder)):
             if name not in waiting or self._supervisors[name].machine.state is not State.VERIFIED:
                 continue
             # Its provider may have failed to start just now.
             unmet = resolve({**self.serving_manifests(), name: waiting[name]})[1].get(name)
             if unmet is None:
                 await self._bring_up(name, self._catalog.get(name))
+                if self._gate.attaching is not None:  # the others must find the log ready
+                    await asyncio.gather(asyncio.shield(self._gate.attaching), return_exceptions=True)
             else:
                 self._must_wait(name, unmet)
 
@@ -289,6 +318,8 @@ class Fleet:
         supervisor = self._supervisors[plugin_id]
         async with supervisor.lock:
             await supervisor.settled()
+            if plugin_id == self._gate.recorder:
+                await self._gate.close()  # what is known is on record before it goes
             await supervisor.stop(reason)
 
     # what supervisors report

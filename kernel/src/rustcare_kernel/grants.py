@@ -353,6 +353,12 @@ class Rights:
         use.count += 1
         return use
 
+    def permit(self, cache: dict[tuple[str, str], Use], action: str, scope: str, tenant: str) -> None:
+        """Raise CapabilityDenied when the right is not held. Counts nothing but a denial, and takes nothing off a rate."""
+        self.fresh()
+        if (tenant, scope) not in cache:
+            self._ask("bus", action, scope, tenant)
+
     def holds(self, kind: str) -> bool:
         """Whether any capability of a kind is asked for and granted, to any tenant: whether to link it at all."""
         return any(not grant.deny and parse(grant.capability).kind == kind for grant in self._all())

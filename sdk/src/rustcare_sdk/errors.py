@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 __all__ = [
+    "AuditUnavailable",
     "BusClosed",
     "CapabilityDenied",
     "DeadlineExceeded",
@@ -117,6 +118,12 @@ class BusClosed(RustCareError):
     """The bus, or the subscription, is closed."""
 
     code = "bus.closed"
+
+
+class AuditUnavailable(RustCareError):
+    """What was asked must be on record before it happens, and the audit log could not be written: nothing was done."""
+
+    code = "audit.unavailable"
 
 
 class StoreError(RustCareError):

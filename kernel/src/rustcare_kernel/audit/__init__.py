@@ -1,0 +1,14 @@
+"""Nothing that must be audited happens before its entry is durable.
+
+    journal     what must reach the audit log and is not known to be there yet: durable, in the catalog
+    gate        what must be on record, and the way through: enter, have the effect, leave with its outcome
+    operations  what the kernel itself does for its operator: the same, with its effect marked in the catalog
+    usage       all other uses of capabilities, counted
+
+The log itself is a plugin's: whoever serves `audit.record` is the recorder. Its policy is kept in the catalog, so that it is
+in force from the first moment of the next start, and while the recorder is away.
+"""
+
+from .gate import Gate, Ticket
+
+__all__ = ["Gate", "Ticket"]
