@@ -153,6 +153,11 @@ class Kernel(Administration):
 
     # looking
 
+    @property
+    def operations(self) -> Operations:
+        """How operations come to be on record: for what acts in the operator's name, such as the control socket."""
+        return self._operations
+
     def plugins(self) -> list[PluginStatus]:
         """All installed plugins, by id."""
         # One that is just being installed is in the catalog first; it counts from when it has a life.
@@ -208,9 +213,11 @@ class Kernel(Administration):
         tenant: str = "default",
         principal: str = "operator",
         trace: str = "",
+        on_behalf: str = "",
+        purpose: str = "",
     ) -> Delivery | None:
-        """Publish an event for a tenant, on behalf of a principal."""
-        sender = Sender(self.name, None, Call(tenant, principal, trace))
+        """Publish an event for a tenant, as a principal (for somebody else, for a purpose: see `Call`)."""
+        sender = Sender(self.name, None, Call(tenant, principal, trace, on_behalf, purpose))
         return await self.bus.publish(sender, subject, data, headers, confirm)
 
     async def request(
@@ -223,9 +230,11 @@ class Kernel(Administration):
         tenant: str = "default",
         principal: str = "operator",
         trace: str = "",
+        on_behalf: str = "",
+        purpose: str = "",
     ) -> Any:
-        """Ask a service for a tenant, on behalf of a principal; with `type` the answer is of that type."""
-        sender = Sender(self.name, None, Call(tenant, principal, trace))
+        """Ask a service for a tenant, as a principal; with `type` the answer is of that type."""
+        sender = Sender(self.name, None, Call(tenant, principal, trace, on_behalf, purpose))
         return decode_as(await self.bus.request(sender, service, data, timeout), type, f"answer of {service}")
 
     # what the rooms below report

@@ -29,7 +29,7 @@ from .store import MessageStore, full_key
 __all__ = ["Dispatcher"]
 
 #: Failures that say nothing about the message: tried again until they pass, and not counted.
-NOT_ITS_FAULT = frozenset({"bus.closed", "bus.dropped", "bus.disconnected", "capability.denied"})
+NOT_ITS_FAULT = frozenset({"audit.unavailable", "bus.closed", "bus.dropped", "bus.disconnected", "capability.denied"})
 #: The handler crashed on it: a second attempt, then no more, since each costs the handler some of its trap budget.
 CRASHES = frozenset({"runtime.trapped", "runtime.limit-exceeded"})
 CRASH_ATTEMPTS = 2

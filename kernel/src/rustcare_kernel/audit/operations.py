@@ -4,8 +4,8 @@ An operation is journaled in the catalog before it begins, and in the log too if
 catalog, marks the journal's row in the same commit. So there is no effect without an entry, and after a crash the entry of
 an operation that had no effect says so.
 
-Without the log only this goes on, by the journal alone: what takes rights away, what looks at the kernel's own state or
-stops it, and whatever concerns the recorder and the plugins that it needs; else nobody could mend it.
+Without the log only this goes on, by the journal alone: what takes rights away, commands (what they do is held by itself),
+and whatever concerns the recorder and the plugins that it needs; else nobody could mend it.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ __all__ = ["Operations", "operator"]
 #: Who asks for the operations of this task: an account of the machine, or the embedding program.
 operator: ContextVar[str] = ContextVar("rustcare_operator", default="operator")
 
-#: Operations that must not wait for a log: they take away, look at the kernel itself, or stop it.
-_UNHELD = frozenset(
-    {"plugin.disable", "grant.revoke", "grant.deny"}
-    | {f"control.{name}" for name in ("accounting.read", "plugin.caps", "plugin.disable", "plugin.info")}
-    | {f"control.{name}" for name in ("plugin.inspect", "plugin.list", "plugin.logs", "plugin.revoke")}
-    | {"control.system.status", "control.system.stop"}
-)
+#: What takes rights away must not wait for a log.
+_UNHELD = frozenset({"plugin.disable", "grant.revoke", "grant.deny"})
+
+
+def _unheld(action: str) -> bool:
+    # A command is on record by the journal, and what it then does is held by itself. Watching shows content at once.
+    return action in _UNHELD or (action.startswith("control.") and action != "control.events.watch")
 
 
 class Operations:
@@ -77,7 +77,7 @@ class Operations:
             principal=operator.get(),
             details={**(details or {}), **({"within": above[-1]} if above else {})},
         )
-        ticket = await self._enter(attempt, changes, action in _UNHELD or plugin in gate.base())
+        ticket = await self._enter(attempt, changes, _unheld(action) or plugin in gate.base())
         token = current_operations.set((*above, attempt.id))
         error: BaseException | None = None
         try:
@@ -105,8 +105,7 @@ class Operations:
         ticket = Ticket(attempt.id, -1, journaled=True)
         if gate.ready:
             try:
-                ticket.index = (await gate.record([attempt]))[0]
-                await gate.write(gate.journal.placed, [(attempt.id, ticket.index)])
+                await gate.forward()  # the one way from the journal to the log, so that nothing goes twice
             except AuditUnavailable as error:
                 if not unheld:
                     await self._leave(ticket, error)

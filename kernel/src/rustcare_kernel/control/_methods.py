@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from rustcare_sdk.capability import CapabilityDiff, covers, parse
 
+from rustcare_kernel.audit.operations import operator as operator_name
 from rustcare_kernel.package import BlobStore, Package, read_package
 
 from ._errors import DigestNotConsented
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from rustcare_kernel.installer import Consent, Inspection
     from rustcare_kernel.kernel import Kernel, PluginStatus
 
-__all__ = ["METHODS", "Method", "Operator", "change_of", "inspection_of"]
+__all__ = ["METHODS", "Method", "Operator", "change_of", "inspection_of", "told"]
 
 
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):
@@ -119,7 +120,9 @@ class Publish(msgspec.Struct, forbid_unknown_fields=True):
     headers: dict[str, str] = {}
     confirm: bool = False
     tenant: str = "default"
-    principal: str = "operator"
+    principal: str = ""
+    on_behalf: str = ""
+    purpose: str = ""
 
 
 class Ask(msgspec.Struct, forbid_unknown_fields=True):
@@ -129,7 +132,9 @@ class Ask(msgspec.Struct, forbid_unknown_fields=True):
     data: Any = None
     timeout: float | None = None
     tenant: str = "default"
-    principal: str = "operator"
+    principal: str = ""
+    on_behalf: str = ""
+    purpose: str = ""
 
 
 class WatchEvents(msgspec.Struct, forbid_unknown_fields=True):
@@ -142,6 +147,16 @@ class WatchEvents(msgspec.Struct, forbid_unknown_fields=True):
 
 
 P = TypeVar("P", bound=msgspec.Struct)
+
+
+#: What of a command's parameters is put on record: names and rights, never content.
+_TOLD = ("id", "capability", "tenant", "deny", "service", "subject", "source", "digest", "purge", "plugin", "kinds")
+
+
+def told(params: msgspec.Struct) -> dict[str, Any]:
+    """What is put on record of a command."""
+    found = {name: getattr(params, name, None) for name in _TOLD}
+    return {name: value if isinstance(value, bool) else str(value) for name, value in found.items() if value}
 
 
 class Method(msgspec.Struct, frozen=True):
@@ -338,7 +353,9 @@ async def _publish(operator: Operator, params: Publish) -> Any:
         headers=params.headers or None,
         confirm=params.confirm,
         tenant=params.tenant,
-        principal=params.principal,
+        principal=params.principal or operator_name.get(),
+        on_behalf=params.on_behalf,
+        purpose=params.purpose,
     )
 
 
@@ -346,7 +363,13 @@ async def _publish(operator: Operator, params: Publish) -> Any:
 async def _request(operator: Operator, params: Ask) -> Any:
     """Ask a service."""
     return await operator.kernel.request(
-        params.service, params.data, timeout=params.timeout, tenant=params.tenant, principal=params.principal
+        params.service,
+        params.data,
+        timeout=params.timeout,
+        tenant=params.tenant,
+        principal=params.principal or operator_name.get(),
+        on_behalf=params.on_behalf,
+        purpose=params.purpose,
     )
 
 

@@ -9,6 +9,7 @@ An error's `data` is `{"code", "hint", "address"}`, its `message` and `data.code
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 import struct
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ __all__ = [
     "Request",
     "error_object",
     "no_kernel",
-    "peer_is_operator",
+    "peer_name",
     "raise_error",
     "socket_address",
 ]
@@ -102,10 +103,19 @@ def no_kernel(path: Path) -> ControlUnavailable:
     )
 
 
-def peer_is_operator(connection: socket.socket) -> bool:
-    """Whether the other end is this user or root. Where the system cannot tell, the socket's mode has to do."""
+def peer_name(connection: socket.socket) -> str | None:
+    """The account at the other end, as `unix:NAME`, when it is this user or root; None for anybody else.
+
+    Where the system cannot tell, the socket's mode has to do, and it is this user.
+    """
     option = getattr(socket, "SO_PEERCRED", None)
-    if option is None:
-        return True
-    _pid, uid, _gid = struct.unpack("=iII", connection.getsockopt(socket.SOL_SOCKET, option, struct.calcsize("=iII")))
-    return uid in (0, os.geteuid())
+    uid = os.geteuid()
+    if option is not None:
+        size = struct.calcsize("=iII")
+        _pid, uid, _gid = struct.unpack("=iII", connection.getsockopt(socket.SOL_SOCKET, option, size))
+        if uid not in (0, os.geteuid()):
+            return None
+    try:
+        return f"unix:{pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"unix:{uid}"

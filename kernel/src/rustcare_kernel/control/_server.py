@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from rustcare_kernel.audit.operations import operator as operator_name
 from rustcare_kernel.errors import DataFolderInUse
 
 from ._errors import ControlError
-from ._methods import METHODS, Operator, WatchEvents
+from ._methods import METHODS, Operator, WatchEvents, told
 from ._protocol import (
     INVALID_PARAMS,
     INVALID_REQUEST,
@@ -26,7 +27,7 @@ from ._protocol import (
     SOCKET_NAME,
     Request,
     error_object,
-    peer_is_operator,
+    peer_name,
     socket_address,
 )
 from ._watch import KINDS, Stream, Watch
@@ -126,7 +127,9 @@ class ControlServer:
         assert task is not None
         self._tasks.add(task)
         try:
-            if peer_is_operator(writer.get_extra_info("socket")):
+            name = peer_name(writer.get_extra_info("socket"))
+            if name is not None:
+                operator_name.set(name)  # for all that this connection's task does
                 await self._serve(reader, writer)
         except ConnectionError:
             pass  # the client went away
@@ -196,7 +199,9 @@ class ControlServer:
         if isinstance(params, WatchEvents) and (unknown := set(params.kinds) - set(KINDS)):
             message = f"Expected kinds of {', '.join(KINDS)}, got {', '.join(sorted(unknown))}"
             return {"error": _refusal(INVALID_PARAMS, message)}, None
-        result = await method.run(self._operator, params)
+        operations = self._operator.kernel.operations
+        async with operations.operation(f"control.{request.method}", details=told(params), changes=False):
+            result = await method.run(self._operator, params)
         if not isinstance(params, WatchEvents):
             return {"result": result}, None
         # Opened before the answer is sent: what happens after the client has it is not missed.
