@@ -31,7 +31,7 @@ from tests.architecture.project import (
 )
 
 FINDINGS = "Findings of `rustcare plugin check`"
-CONTRACTS = ("audit", "crypto", "fhir", "hl7", "plugin")
+CONTRACTS = ("audit", "compliance", "crypto", "fhir", "hl7", "plugin")
 
 
 def page(name: str) -> str:
