@@ -174,6 +174,10 @@ for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
 def test_a_plugin_imports_the_sdk_alone(sdk_only: tuple[Path, Path], name: str, tmp_path: Path) -> None:
     """Every module of a built-in plugin can be imported where it and the SDK are installed and nothing else of ours."""
     python, packages = sdk_only
+    declared = (Requirement(line).name for line in pyproject(f"builtin_plugins/{name}")["project"]["dependencies"])
+    for distribution in sorted(closure(tuple(declared))):
+        if not distribution.startswith("rustcare"):
+            link(distribution, packages)
     unpack(f"builtin_plugins/{name}", packages, tmp_path)
     subprocess.run([python, "-I", "-c", IMPORT_ALL, f"rustcare_plugin_{name}"], check=True)
     assert (packages / f"rustcare_plugin_{name}" / "plugin.toml").is_file()

@@ -73,5 +73,7 @@ def test_the_api_page_lists_the_facade() -> None:
     from rustcare_kernel import Kernel
 
     documented = table_names(section((REFERENCE / "api.md").read_text(), "Methods of `Kernel`"))
-    methods = {name for name, value in vars(Kernel).items() if inspect.isfunction(value) and not name.startswith("_")}
+    methods = {
+        name for name, value in inspect.getmembers(Kernel) if inspect.isfunction(value) and not name.startswith("_")
+    }
     assert {name.partition("(")[0] for name in documented} == methods

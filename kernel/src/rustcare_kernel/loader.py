@@ -86,7 +86,13 @@ class Loader:
             trapped(box[0] if box else None, reason)
 
         context = PluginContext(
-            PluginInfo(entry.id, entry.version, entry.digest, cast(Literal["python"], entry.runtime)),
+            PluginInfo(
+                entry.id,
+                entry.version,
+                entry.digest,
+                cast(Literal["python"], entry.runtime),
+                before.entry.version if before is not None else "",
+            ),
             self._bus,
             rights,
             self._configured(entry, package, files),

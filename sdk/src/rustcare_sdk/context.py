@@ -21,12 +21,17 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """Which plugin this is: its id, version, package digest (`sha256:…`) and runtime."""
+    """Which plugin this is: its id, version, package digest (`sha256:…`) and runtime.
+
+    `replaces`: the version that still serves while this one starts, and that will hand over to it; empty when there is
+    none (the sandbox is not told).
+    """
 
     id: str
     version: str
     digest: str = ""
     runtime: Literal["python", "component", "extism"] = "python"
+    replaces: str = ""
 
 
 @dataclass(frozen=True)
