@@ -120,6 +120,8 @@ def link(distribution: str, target: Path) -> None:
         if not source.is_relative_to(root) or source.suffix == ".pyc" or not source.is_file():
             continue
         place = target / source.relative_to(root)
+        if place.exists():
+            continue  # linked for another plugin before
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.link(source, place)

@@ -2,32 +2,32 @@
 
 The rooms, lowest floor first; when a room is imported, it imports only from those above its line:
 
-    errors         what can go wrong, each with a stable code
-    accounting     calls, time, fuel, bytes and uses of rights, per plugin and tenant
-    subjects       which subscriptions a subject reaches: a trie of patterns
-    grants         the tree of grants: give, attenuate, revoke, check
-    subscription   one subscriber's bounded queue and the task that empties it in order
-    bus            publish and request
-    logs           what plugins and the kernel say
-    secret_files   secrets by name, from the data folder or the environment
-    stores/        a private database and key-value space for each plugin: sqlite, postgres
-    context        what a plugin holds as `self.ctx`: every call passes its capability check there
-    package/       what is installed: an OCI artifact, always with the same digest for the same content
-    runtimes/      python (trusted), component and extism (sandboxed)
-    states         the states of a plugin's life and the steps between them
-    dependencies   who must start before whom
-    catalog        what is installed and wanted: survives restarts and kill -9
-    audit/         what must be on record before it happens, and the way through
-    running        one loaded version and its wires to the bus
-    configuration  a plugin's configuration against its schema
-    data_lock      one kernel for each data folder
-    loader         from a catalog entry to a loaded version
-    lifecycle      start, retry, upgrade with hand-over, roll back, quarantine, stop
-    fleet          all plugins together: the order of starts, who waits for whom
-    installer      from a source to a package that was consented to
-    administration what changes the installation, each change on record
-    kernel         the facade an embedder uses
-    control/       the operator's API on a Unix socket: what the CLI talks to
+    errors          what can go wrong, each with a stable code
+    accounting      calls, time, fuel, bytes and uses of rights, per plugin and tenant
+    subjects        which subscriptions a subject reaches: a trie of patterns
+    grants          the tree of grants: give, attenuate, revoke, check
+    subscription    one subscriber's bounded queue and the task that empties it in order
+    bus             publish and request
+    logs            what plugins and the kernel say
+    secret_files    secrets by name, from the data folder or the environment
+    stores/         a private database and key-value space for each plugin: sqlite, postgres
+    context         what a plugin holds as `self.ctx`: every call passes its capability check there
+    package/        what is installed: an OCI artifact, always with the same digest for the same content
+    runtimes/       python (trusted), component and extism (sandboxed)
+    states          the states of a plugin's life and the steps between them
+    dependencies    who must start before whom
+    catalog         what is installed and wanted: survives restarts and kill -9
+    audit/          what must be on record before it happens, and the way through
+    running         one loaded version and its wires to the bus
+    configuration   a plugin's configuration against its schema
+    data_lock       one kernel for each data folder
+    loader          from a catalog entry to a loaded version
+    lifecycle       start, retry, upgrade with hand-over, roll back, quarantine, stop
+    fleet           all plugins together: the order of starts, who waits for whom
+    installer       from a source to a package that was consented to
+    administration  what changes the installation, each change on record
+    kernel          the facade an embedder uses
+    control/        the operator's API on a Unix socket: what the CLI talks to
 """
 
 from .installer import CapabilityAsked, Inspection
