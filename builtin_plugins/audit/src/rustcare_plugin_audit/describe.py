@@ -15,13 +15,15 @@ from typing import Any
 import msgspec
 from rustcare_sdk.contracts.audit import Attempt
 
-from .entry import Change, Disclosure, Draft, Part, Which, changes, of_attempt
+from .entry import Change, Disclosure, Draft, Part, Which, changes, clip, of_attempt
 from .policy import Policy, Rule
 from .sealing import resource_subject
 
 __all__ = ["Describer", "values_at"]
 
-MAX_NAMES = 400  # names of resources in one sealed part, so that an entry keeps within its limit
+MAX_NAMES = 300  # names of resources in one sealed part, so that an entry keeps within its limit
+NAME = 100  # characters of a resource's name: FHIR's are shorter
+MAX_TYPES = 50
 _KEPT_RULES = 4096
 
 
@@ -78,7 +80,7 @@ def _patient(reference: Any) -> str:
     words = reference.split("/")
     for position in range(len(words) - 1):
         if words[position] == "Patient" and words[position + 1]:
-            return f"Patient/{words[position + 1]}"
+            return clip(f"Patient/{words[position + 1]}", NAME)
     return ""
 
 
@@ -108,11 +110,12 @@ class Describer:
         parts = _parts(by_patient, others, sealed)
         if not parts:
             public = []  # nobody's key could keep the salts
-        named = _text(data, rule.subject)
+        named = clip(_text(data, rule.subject))
         if named:
             parts.append(Part(named, {"subject": named}))
         one = len(types) == 1 and sum(types.values()) <= 1
-        which = Which(attempt.tenant, next(iter(types)) if one else "", {} if one else types, _text(data, rule.version))
+        version = clip(_text(data, rule.version), NAME)
+        which = Which(attempt.tenant, next(iter(types)) if one else "", {} if one else types, version)
         entry = of_attempt(attempt, rule.action if attempt.kind == "use" else attempt.action, which, public)
         if not self._discloses(rule, attempt):
             return Draft(entry, parts)
@@ -173,13 +176,16 @@ def _resources(data: Any, rule: Rule) -> tuple[dict[str, int], dict[str, list[st
         for reference in values_at(data, rule.reference):
             if isinstance(reference, str) and reference:
                 patient = _patient(reference)
-                by_patient.setdefault(patient, []) if patient else others.append(reference)
+                by_patient.setdefault(patient, []) if patient else others.append(clip(reference, NAME))
     for item in values_at(data, rule.items):
-        named = [found for found in values_at(item, rule.type) if isinstance(found, str)] if rule.type else []
+        named = (
+            [clip(found, NAME) for found in values_at(item, rule.type) if isinstance(found, str)] if rule.type else []
+        )
         id_ = _text(item, rule.id)
         for type_ in named:
-            types[type_] = types.get(type_, 0) + 1
-        name = f"{named[0]}/{id_}" if named and id_ else ""
+            if len(types) < MAX_TYPES or type_ in types:
+                types[type_] = types.get(type_, 0) + 1
+        name = clip(f"{named[0]}/{id_}", NAME) if named and id_ else ""
         patient = _patient(name)
         if not patient:
             for path in rule.patients:

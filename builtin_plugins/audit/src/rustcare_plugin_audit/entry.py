@@ -30,6 +30,7 @@ __all__ = [
     "Who",
     "canonical_value",
     "changes",
+    "clip",
     "commit",
     "decode",
     "encode",
@@ -40,6 +41,8 @@ __all__ = [
 
 #: The longest entry in bytes (C2SP tlog-tiles: a length of 16 bits).
 MAX_ENTRY = 65_535
+#: Characters of a name in an entry.
+TEXT = 256
 SALT = 16
 _SAFE = 2**53 - 1  # the largest whole number that every JSON reader keeps (RFC 8259 section 6)
 
@@ -181,18 +184,30 @@ def plain(value: Any) -> Any:
     return plain(msgspec.to_builtins(value, str_keys=True))
 
 
+def clip(text: str, limit: int = TEXT) -> str:
+    """Text of at most so many characters: names come from outside, and an entry has to stay small."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
 def of_attempt(attempt: Attempt, action: str, which: Which, changes: list[Change]) -> Entry:
     """The clear part of an attempt's entry."""
+    who = _who(
+        clip(attempt.plugin),
+        clip(attempt.version),
+        clip(attempt.digest),
+        clip(attempt.principal),
+        clip(attempt.on_behalf),
+    )
     return Entry(
         v=1,
         id=attempt.id,
         time=attempt.time,
         kind=attempt.kind,
-        who=_who(attempt.plugin, attempt.version, attempt.digest, attempt.principal, attempt.on_behalf),
-        what=What(action, attempt.capability, attempt.subject),
+        who=who,
+        what=What(clip(action), clip(attempt.capability, 2 * TEXT), clip(attempt.subject)),
         which=which,
-        why=attempt.purpose,
-        trace=attempt.trace,
+        why=clip(attempt.purpose),
+        trace=clip(attempt.trace),
         changes=changes,
         details=plain(attempt.details) if attempt.details else {},
     )
@@ -242,6 +257,8 @@ def commit(salt: bytes, value: bytes) -> bytes:
 
 _MISSING: Any = object()
 LONG_VALUE = 2048  # bytes: the sealed part has only the salt of a longer value, whoever has the value can check it
+ALL_VALUES = 16_000  # bytes of values in one sealed part
+MAX_FIELDS = 400
 
 
 def changes(
@@ -256,20 +273,22 @@ def changes(
     skipped = frozenset(skip)
     public: list[Change] = []
     sealed: list[dict[str, Any]] = []
-    names = [name for name in sorted({*before, *after}) if name not in skipped and isinstance(name, str)]
-    for name in names:
+    names = [name for name in {*before, *after} if isinstance(name, str) and name not in skipped]
+    room = ALL_VALUES
+    for name in sorted(names)[:MAX_FIELDS]:
         values = {"old": before.get(name, _MISSING), "new": after.get(name, _MISSING)}
         found = {which: canonical_value(value) for which, value in values.items() if value is not _MISSING}
         if len(found) == 2 and found["old"] == found["new"]:
             continue
-        row: dict[str, Any] = {"field": name}
+        row: dict[str, Any] = {"field": clip(name, 100)}
         commitments = {}
         for which, data in found.items():
             salt = random(SALT)
             commitments[which] = commit(salt, data)
             row[f"salt_{which}"] = salt.hex()
-            if len(data) <= LONG_VALUE:
+            if len(data) <= min(LONG_VALUE, room):
+                room -= len(data)
                 row[which] = values[which]
-        public.append(Change(name, commitments.get("old", b""), commitments.get("new", b"")))
+        public.append(Change(clip(name, 100), commitments.get("old", b""), commitments.get("new", b"")))
         sealed.append(row)
     return public, sealed

@@ -1,20 +1,94 @@
 """The plugin: its parts put together, its life, and how one version hands over to the next.
 
-Each part brings its services as a mixin; all share one `Trust` (`bundle.py`).
+Each part brings its services as a mixin; all share one `Trust` (`bundle.py`, which also has the rule of who writes).
 """
 
 from __future__ import annotations
 
-from rustcare_sdk import Plugin
+import hashlib
+from typing import Any
+
+from rustcare_sdk import Health, Plugin
+from rustcare_sdk.contracts import audit
+from rustcare_sdk.errors import NoProvider, RustCareError
 
 from .bundle import Trust, waking
+from .describe import Describer
+from .index import Index
+from .log import AuditLog
+from .policy import read_policy
+from .recorder import Recorder
+from .search import Reader
+from .services_proof import Proving
+from .services_record import Recording
+from .services_search import Searching
+from .signing import LogKey
 
 __all__ = ["Audit"]
 
+_ASK = 5.0  # seconds in which another version that serves answers
+
 
 @waking
-class Audit(Plugin):
+class Audit(Recording, Searching, Proving, Plugin):
     """The tamper-evident audit log: a Merkle tree of canonical entries that an outsider can verify."""
 
     state_version = 1
-    trust: Trust
+    started = False
+
+    async def start(self) -> None:
+        """Make the keys that are missing, open the log, and write unless another version still does."""
+        config = self.ctx.config
+        self.trust = trust = Trust(self.ctx)
+        self.policy = read_policy(config)
+        self.describer = Describer(self.policy, self.ctx.random)
+        ml_dsa = bool(config.get("ml_dsa", False))
+        await trust.crypto.create_keys(ml_dsa=ml_dsa)
+        public = await trust.crypto.public(version=1)
+        origin = str(config.get("origin") or f"rustcare.local/audit/{hashlib.sha256(public.raw).hexdigest()[:8]}")
+        self.key = await LogKey.load(trust.crypto, origin, ml_dsa=ml_dsa)
+        trust.log = AuditLog(self.ctx.db, self.key.sign, origin)
+        trust.index = Index(trust)
+        trust.recorder = Recorder(trust, int(config.get("queue", 10_000)))
+        self.reader = Reader(trust)
+        trust.recorder.start()
+        trust.index.start()
+        self.started = True
+        if not await self._another_serves():
+            await trust.wake()
+
+    async def _another_serves(self) -> bool:
+        """Whether another version is the one that writes."""
+        try:
+            status = await self.ctx.request(audit.STATUS, audit.StatusRequest(), timeout=_ASK, type=audit.LogStatus)
+        except NoProvider:
+            return False
+        except RustCareError:
+            return True  # somebody is there, even if it is not well
+        return bool(status.instance != self.trust.instance)
+
+    async def stop(self) -> None:
+        """Tell those who still wait; what was answered is on disk."""
+        if self.started:
+            self.trust.recorder.close()
+
+    async def health(self) -> Health:
+        """Whether the log can be written."""
+        trust = self.trust
+        details = {"live": trust.live, "index_error": trust.index.last_error, "problem": trust.problem}
+        if trust.live:
+            details.update(size=trust.log.size, index_lag=trust.log.size - trust.index.next)
+        if trust.problem:
+            return Health(False, f"the log could not be written: {trust.problem}", details)
+        await self.ctx.db.fetch_one("SELECT place FROM audit_index_cursor WHERE name = 'next'")
+        return Health(details=details)
+
+    async def export_state(self) -> Any:
+        """Stop writing, so that the next version can. All state is in the store."""
+        await self.trust.recorder.flushed()
+        await self.trust.park()
+        return {"handed_over": True}
+
+    async def import_state(self, state: Any) -> None:
+        """Write from now on: the version before has parked itself."""
+        await self.trust.wake()
