@@ -27,9 +27,14 @@ from typing import TypeVar, overload
 from rustcare_plugin_crypto.errors import UnknownAlgorithm, Unsuitable
 
 from .aead import AEADS
+from .agreement import AGREEMENTS
 from .base import Aead, Agreement, Algorithm, Hpke, Kem, Mac, MacKey, Sealer, Signature, Signer, Verifier
+from .hpke import HPKES
+from .hybrid import HYBRID
+from .kem import KEMS
 from .mac import MACS
 from .policy import Policy
+from .rsa import OAEPS, RSA_SIGNATURES, RsaOaep
 from .signature import SIGNATURES
 
 __all__ = [
@@ -42,6 +47,7 @@ __all__ = [
     "Mac",
     "MacKey",
     "Policy",
+    "RsaOaep",
     "Sealer",
     "Signature",
     "Signer",
@@ -50,7 +56,19 @@ __all__ = [
 ]
 
 #: Every algorithm that a key can be of, by name.
-ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType({**AEADS, **SIGNATURES, **MACS})
+ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
+    {
+        **AEADS,
+        **SIGNATURES,
+        **RSA_SIGNATURES,
+        HYBRID.name: HYBRID,
+        **MACS,
+        **AGREEMENTS,
+        **KEMS,
+        **HPKES,
+        **OAEPS,
+    }
+)
 
 _Kind = TypeVar("_Kind", bound=Algorithm)
 
