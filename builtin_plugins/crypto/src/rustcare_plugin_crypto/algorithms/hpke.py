@@ -7,7 +7,8 @@
 | `hpke-ml-kem-768` | ML-KEM-768 | seed, 64 bytes | 1,184 bytes |
 | `hpke-x25519+ml-kem-768` | X-Wing | 96 bytes: ML-KEM's, X25519's | 1,216 bytes: ML-KEM's, X25519's |
 
-All with HKDF-SHA256 and AES-256-GCM. `sealed = enc || ciphertext`. The library has no associated data for single messages: what must be bound goes into `info`.
+All with HKDF-SHA256 and AES-256-GCM. `sealed = enc || ciphertext`. The library has no associated data for single
+messages: what must be bound goes into `info`.
 Base mode does not say who encrypted; sign what is inside where that matters.
 """
 

@@ -2,7 +2,7 @@
 
 | policy | new hashes | form |
 |---|---|---|
-| `default` | argon2id, 19 MiB, 2 passes, 1 lane (OWASP Password Storage Cheat Sheet) | `$argon2id$v=19$m=19456,t=2,p=1$salt$hash` |
+| `default` | argon2id, 19 MiB, 2 passes, 1 lane (OWASP) | `$argon2id$v=19$m=19456,t=2,p=1$salt$hash` |
 | `fips` | PBKDF2-HMAC-SHA256, 600,000 iterations (SP 800-132, OWASP) | `$pbkdf2-sha256$i=600000,l=32$salt$hash` |
 
 Hashing takes tens of milliseconds and, for argon2, 19 MiB: it runs in a few threads, and only so many may wait for one.
@@ -23,10 +23,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
+from argon2 import Parameters, Type, extract_parameters
 from argon2.exceptions import Argon2Error, InvalidHashError
-from argon2.low_level import Type, hash_secret, verify_secret
-from argon2.profiles import Parameters
-from argon2.utils import extract_parameters
+from argon2.low_level import hash_secret, verify_secret
 
 from rustcare_plugin_crypto.errors import CryptoFailed, InvalidParameter, Overloaded
 
