@@ -931,18 +931,18 @@ class Verifier:
 
     def _compare(self, latest: Checkpoint) -> None:
         """Every head, smallest first: the first that differs tells between which leaves the change is."""
-        good, bad = 0, 0
+        proved, bad = [0], 0
         for head in sorted(self.heads, key=lambda item: item.size):
             found = self._roots[head.size]
             name = shown(head.name)[1:-1]
             if head.root not in (found.tiles, found.entries):
                 bad += 1
                 if bad <= MAX_NAMED:
-                    text = f"{name}: the leaves do not lead to its root; among leaves {good} to {head.size - 1}"
-                    self.fail("consistency", text, checkpoint=head.size, leaf=good, file=head.name)
+                    first = max((size for size in proved if size < head.size), default=0)
+                    text = f"{name}: the leaves do not lead to its root; among leaves {first} to {head.size - 1}"
+                    self.fail("consistency", text, checkpoint=head.size, leaf=first, file=head.name)
                 continue
-            if not bad:
-                good = head.size
+            proved = [*proved[-1:], head.size] if head.size != proved[-1] else proved
             if head.subjects is not None and found.subjects is not None and head.subjects != found.subjects:
                 self.fail("counters", f"{name}: its counters are not those of the entries", checkpoint=head.size)
             if (
