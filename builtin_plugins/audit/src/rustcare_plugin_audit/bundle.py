@@ -4,10 +4,10 @@ A part (reports, sinks, witnesses, retention, …) is an object made of a `Trust
 its services are a mixin class beside it, which `plugin.py` mixes into the plugin and which reaches the object as an
 attribute. Work in the background is done in steps inside of `async with trust.background():`.
 
-Two versions of this plugin exist side by side during an upgrade, and one log. The version that starts asks the bus whether
-another one serves (`audit.status`). If nobody does, it is `live` at once. If one does, the new version touches nothing until
-the old one has handed over (`import_state`, or its own first request); the old one parks itself when it exports its
-state, after its last request was answered, and wakes up again should a request come after all (the upgrade failed).
+Two versions of this plugin exist side by side during an upgrade, and one log. The version that starts knows whether it
+replaces another one. If not, it is `live` at once. If so, it touches nothing until the old one has handed over
+(`import_state`, or its own first request); the old one parks itself when it exports its state, after its last request was
+answered, and wakes up again should a request come after all (the upgrade failed).
 Whoever wakes up reads the log's head again, for the other may have appended.
 """
 
@@ -72,7 +72,9 @@ class Trust:
         async with self._waking:
             if not self._live.is_set():
                 await self.log.open()
+                await self.index.open()
                 self._live.set()
+                self.index.wake()
 
     async def park(self) -> None:
         """Stop writing: let steps in the background end, and begin no more."""

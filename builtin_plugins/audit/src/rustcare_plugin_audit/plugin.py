@@ -9,8 +9,6 @@ import hashlib
 from typing import Any
 
 from rustcare_sdk import Health, Plugin
-from rustcare_sdk.contracts import audit
-from rustcare_sdk.errors import NoProvider, RustCareError
 
 from .bundle import Trust, waking
 from .describe import Describer
@@ -21,16 +19,12 @@ from .recorder import Recorder
 from .search import Reader
 from .services_proof import Proving
 from .services_record import Recording
-from .services_search import Searching
 from .signing import LogKey
 
 __all__ = ["Audit"]
 
-_ASK = 5.0  # seconds in which another version that serves answers
-
-
 @waking
-class Audit(Recording, Searching, Proving, Plugin):
+class Audit(Recording, Proving, Plugin):
     """The tamper-evident audit log: a Merkle tree of canonical entries that an outsider can verify."""
 
     state_version = 1
@@ -54,18 +48,8 @@ class Audit(Recording, Searching, Proving, Plugin):
         trust.recorder.start()
         trust.index.start()
         self.started = True
-        if not await self._another_serves():
+        if not self.ctx.plugin.replaces:
             await trust.wake()
-
-    async def _another_serves(self) -> bool:
-        """Whether another version is the one that writes."""
-        try:
-            status = await self.ctx.request(audit.STATUS, audit.StatusRequest(), timeout=_ASK, type=audit.LogStatus)
-        except NoProvider:
-            return False
-        except RustCareError:
-            return True  # somebody is there, even if it is not well
-        return bool(status.instance != self.trust.instance)
 
     async def stop(self) -> None:
         """Tell those who still wait; what was answered is on disk."""
