@@ -58,6 +58,7 @@ class Index:
         self._wanted = asyncio.Event()
         self.next = 0
         self.last_error = ""
+        self.advanced = asyncio.Event()  # replaced by a new one whenever the index knows more
 
     async def open(self) -> None:
         """Read the cursor."""
@@ -216,6 +217,8 @@ class Index:
                 cursors,
             )
         self.next = following
+        self.advanced.set()
+        self.advanced = asyncio.Event()
 
     # what the recorder asks
 
