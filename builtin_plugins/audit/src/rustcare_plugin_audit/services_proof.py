@@ -169,7 +169,7 @@ class Proving(Searching, Plugin):
     @serve(audit.VERIFY)
     async def verify(self, message: Message[audit.VerifyRequest]) -> audit.VerifyReply:
         """Read the log again: every entry against the tree, every checkpoint against the tree and the key."""
-        return await verify_log(self.trust.log, self.key, message.data.first)
+        return await verify_log(self.trust.log, await self.key.versions())
 
 
 def _base64(data: bytes) -> str:

@@ -466,9 +466,7 @@ class LogStatus:
 
 @dataclass(frozen=True)
 class VerifyRequest:
-    """The whole log, or from entry `first` on."""
-
-    first: int = 0
+    """Nothing to say."""
 
 
 @dataclass(frozen=True)
