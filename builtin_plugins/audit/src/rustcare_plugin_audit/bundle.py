@@ -20,6 +20,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rustcare_sdk import Context, Plugin
+from rustcare_sdk.errors import RustCareError
 from rustcare_sdk.plugin import handlers_of
 
 from .sealing import Crypto
@@ -56,6 +57,7 @@ class Trust:
         self.crypto = Crypto(ctx)
         self.instance = ctx.random(8).hex()
         self.problem = ""  # why the log cannot be written, when it cannot
+        self.refused: RustCareError | None = None  # why it must not be: a witness knows another log
         self._live = asyncio.Event()
         self._waking = asyncio.Lock()
         self._steps = 0

@@ -101,6 +101,8 @@ class Recorder:
             await self._room.wait()
         if self._closed:
             raise BusClosed("the audit log has stopped")
+        if self._trust.refused is not None:
+            raise self._trust.refused
         job = _Job(drafts, asyncio.get_running_loop().create_future())
         self._jobs.append(job)
         self.waiting += len(drafts)

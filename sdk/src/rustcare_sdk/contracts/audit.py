@@ -21,6 +21,8 @@ The first services are how the kernel writes: a plugin that serves `audit.record
 | `audit.status` | `StatusRequest` | `LogStatus` |
 | `audit.verify` | `VerifyRequest` | `VerifyReply` |
 | `audit.reindex` | `ReindexRequest` | `ReindexReply` |
+| `audit.sinks` | `SinksRequest` | `SinksReply` |
+| `audit.witnesses` | `WitnessesRequest` | `WitnessesReply` |
 """
 
 from __future__ import annotations
@@ -41,11 +43,13 @@ __all__ = [
     "SEARCH",
     "SETTLE",
     "SHOW",
+    "SINKS",
     "STATUS",
     "TAIL",
     "TILE",
     "UNSETTLED",
     "VERIFY",
+    "WITNESSES",
     "Attempt",
     "CheckpointReply",
     "CheckpointRequest",
@@ -72,6 +76,9 @@ __all__ = [
     "SettleRequest",
     "ShowReply",
     "ShowRequest",
+    "SinkStatus",
+    "SinksReply",
+    "SinksRequest",
     "StatusRequest",
     "TailRequest",
     "TileReply",
@@ -81,6 +88,9 @@ __all__ = [
     "UnsettledRequest",
     "VerifyReply",
     "VerifyRequest",
+    "WitnessStatus",
+    "WitnessesReply",
+    "WitnessesRequest",
 ]
 
 #: Service: write entries; answered when they are durable (`RecordRequest` → `RecordReply`).
@@ -117,6 +127,10 @@ STATUS = "audit.status"
 VERIFY = "audit.verify"
 #: Service: drop the search index and make it again from the log (`ReindexRequest` → `ReindexReply`).
 REINDEX = "audit.reindex"
+#: Service: where each sink is (`SinksRequest` → `SinksReply`).
+SINKS = "audit.sinks"
+#: Service: what each witness has cosigned (`WitnessesRequest` → `WitnessesReply`).
+WITNESSES = "audit.witnesses"
 
 
 @dataclass(frozen=True)
@@ -491,3 +505,64 @@ class ReindexReply:
     """How many entries the index knows now."""
 
     indexed: int
+
+
+@dataclass(frozen=True)
+class SinksRequest:
+    """Nothing to say."""
+
+
+@dataclass(frozen=True)
+class SinkStatus:
+    """Where a sink is. `cursor`: the index of the entry that it reads next; `lag`: entries behind the log; `sent`: events
+    that have arrived; `missed`: events whose entries were disposed of before it came to them; `attempts`: failures in a
+    row, with the `last_error`, empty when all is well."""
+
+    name: str
+    format: str = ""
+    to: str = ""
+    personal: str = "none"
+    cursor: int = 0
+    lag: int = 0
+    sent: int = 0
+    missed: int = 0
+    attempts: int = 0
+    last_error: str = ""
+
+
+@dataclass(frozen=True)
+class SinksReply:
+    """In the order of the configuration."""
+
+    sinks: list[SinkStatus] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class WitnessesRequest:
+    """Nothing to say."""
+
+
+@dataclass(frozen=True)
+class WitnessStatus:
+    """What a witness is known to have cosigned: a checkpoint of `size` entries at `time` (POSIX seconds); `lag`: entries
+    behind the log; `attempts`: failures in a row, with the `last_error`, empty when all is well."""
+
+    name: str
+    url: str = ""
+    size: int = 0
+    time: int = 0
+    lag: int = 0
+    attempts: int = 0
+    last_error: str = ""
+
+
+@dataclass(frozen=True)
+class WitnessesReply:
+    """`checkpoint`: the largest that `quorum` witnesses have cosigned (of `size` entries), as a signed note with their
+    cosignatures, empty for none. `refused`: why the log is not written: a witness knows another one."""
+
+    witnesses: list[WitnessStatus] = field(default_factory=list)
+    quorum: int = 0
+    size: int = 0
+    checkpoint: str = ""
+    refused: str = ""
