@@ -78,15 +78,23 @@ def _ecdh_pem(name: str, group: Group, test: Test) -> str:
     return _exchange(private, serialization.load_pem_public_key(test["public"].encode()), raw(test["shared"]))
 
 
+def _member(jwk: dict[str, Any], name: str) -> bytes:
+    """A member of a JSON Web Key; a key that lacks it is a bad key, not a malformed file."""
+    value = jwk.get(name)
+    if not isinstance(value, str):
+        raise CryptoFailed
+    return from_b64u(value)
+
+
 def _ecdh_jwk(name: str, group: Group, test: Test) -> str:
     """ECDH, both keys as JSON Web Keys."""
     own, peer = test["private"], test["public"]
     curve = _curve(own["crv"])
-    private = ec.derive_private_key(int.from_bytes(from_b64u(own["d"]), "big"), curve)
+    private = ec.derive_private_key(int.from_bytes(_member(own, "d"), "big"), curve)
     if peer.get("crv") != own["crv"] or peer.get("kty") != "EC":
         raise CryptoFailed
     size = (curve.key_size + 7) // 8
-    x, y = from_b64u(peer["x"]), from_b64u(peer["y"])
+    x, y = _member(peer, "x"), _member(peer, "y")
     if len(x) != size or len(y) != size:
         raise CryptoFailed  # RFC 7518, section 6.2.1.2: coordinates have the full length
     public = ec.EllipticCurvePublicKey.from_encoded_point(curve, b"\4" + x + y)
@@ -136,7 +144,7 @@ def _xdh_jwk(name: str, group: Group, test: Test) -> str:
     curve = {"curve25519": "X25519", "curve448": "X448"}.get(group["curve"], group["curve"])
     if any(key.get("kty") != "OKP" or key.get("crv") != curve for key in (own, peer)):
         raise CryptoFailed
-    return _xdh_exchange(from_b64u(own["d"]), from_b64u(peer["x"]), curve, raw(test["shared"]))
+    return _xdh_exchange(_member(own, "d"), _member(peer, "x"), curve, raw(test["shared"]))
 
 
 _ML_KEM: dict[str, tuple[Any, Any]] = {

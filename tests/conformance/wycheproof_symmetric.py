@@ -7,7 +7,9 @@ import hmac
 from collections.abc import Callable
 from typing import Any
 
+from cryptography import cobblestone
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.decrepit.ciphers.algorithms import Camellia
 from cryptography.hazmat.primitives import cmac, hashes
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherAlgorithm, aead, algorithms, modes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -40,7 +42,7 @@ _NONCES = {
     "AES-OCB3": (range(12, 16), "AES-OCB: nonces of 12 to 15 bytes only (the library's bound)"),
     "CHACHA20-POLY1305": (range(12, 13), "ChaCha20-Poly1305: nonces of 12 bytes only (RFC 8439)"),
 }
-_BLOCKS: dict[str, type[CipherAlgorithm]] = {"AES": algorithms.AES, "SM4": algorithms.SM4}
+_BLOCKS: dict[str, type[CipherAlgorithm]] = {"AES": algorithms.AES, "SM4": algorithms.SM4, "CAMELLIA": Camellia}
 
 
 def _aead(name: str, group: Group, test: Test) -> str:
@@ -109,8 +111,8 @@ def _ind_cpa(name: str, group: Group, test: Test) -> str:
     if algorithm is None or mode not in ("CBC-PKCS5", "XTS"):
         raise Unsupported(name)
     if mode == "XTS":
-        if len(iv) > 16 or len(msg) < 16:
-            raise Bound("AES-XTS: tweaks of up to 16 bytes and messages of at least 16 only (the library's bound)")
+        if len(key) not in (32, 64):
+            raise Bound("AES-XTS: keys of 32 or 64 bytes only (IEEE 1619)")
         cipher = Cipher(algorithm(key), modes.XTS(iv.ljust(16, b"\0")))
         expect(_run(cipher.encryptor(), msg), ct)
         expect(_run(cipher.decryptor(), ct), msg)
@@ -217,6 +219,37 @@ def _pbkdf2(name: str, group: Group, test: Test) -> str:
     return "library"
 
 
+def _pbes2(name: str, group: Group, test: Test) -> str:
+    """PBES2: PBKDF2 and AES-CBC."""
+    start, _, bits = name.partition("AndAes_")
+    if not start.startswith("PbeWithHmac") or not bits:
+        raise Unsupported(name)
+    digest = hash_of(start.removeprefix("PbeWithHmac"))
+    password, salt, iv, msg, ct = (raw(test[part]) for part in ("password", "salt", "iv", "msg", "ct"))
+    key = hashlib.pbkdf2_hmac(digest.name, password, salt, test["iterationCount"], int(bits) // 8)
+    unpadder = PKCS7(128).unpadder()
+    decryptor = Cipher(algorithms.AES(key), modes.CBC(iv)).decryptor()
+    expect(unpadder.update(_run(decryptor, ct)) + unpadder.finalize(), msg)
+    return "library"
+
+
+def _chunked(name: str, group: Group, test: Test) -> str:
+    """Cobblestone (C2SP chunked-encryption), in one part and in many; the message is stated by its digest."""
+    make = {
+        "Cobblestone-128": cobblestone.Cobblestone128Decryptor,
+        "Cobblestone-256": cobblestone.Cobblestone256Decryptor,
+    }.get(name)
+    if make is None:
+        raise Unsupported(name)
+    ct = raw(test["ct"])
+    for size in (max(len(ct), 1), 1000):
+        decryptor = make(raw(test["key"]), raw(test["ctx"]))
+        parts = [decryptor.update(ct[at : at + size]) for at in range(0, len(ct), size)]
+        found = b"".join([*parts, decryptor.finalize()])
+        expect((len(found), hashlib.sha512(found).digest()), (int(test["msgLength"]), raw(test["msgSha512"])))
+    return "library"
+
+
 def _library(check: Check) -> Check:
     """A check of what the library may lack as it was built: a cipher that it names but cannot run is unsupported."""
 
@@ -238,4 +271,6 @@ CHECKS: dict[str, Check] = {
     "KeywrapTest": _library(_keywrap),
     "HkdfTest": _library(_hkdf),
     "PbkdfTest": _library(_pbkdf2),
+    "PbeTest": _library(_pbes2),
+    "ChunkedEncryption": _library(_chunked),
 }
