@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from rustcare_sdk.errors import RustCareError
 
-__all__ = ["BuildFailed", "CheckFailed", "CommandFailed", "ConsentMissing", "TargetExists"]
+__all__ = ["BuildFailed", "CheckFailed", "CommandFailed", "ConsentMissing", "EvidenceContradicted", "TargetExists"]
 
 
 class CommandFailed(RustCareError):
@@ -37,3 +37,9 @@ class CheckFailed(RustCareError):
     """`plugin check` found errors."""
 
     code: ClassVar[str] = "cli.check-failed"
+
+
+class EvidenceContradicted(RustCareError):
+    """The log does not extend what an earlier export of it says."""
+
+    code: ClassVar[str] = "cli.evidence-contradicted"

@@ -44,10 +44,25 @@ def _plugin_commands() -> Mapping[str, Callable[..., Any]]:
     }
 
 
-_GROUPS: dict[str, tuple[str, Callable[[], Mapping[str, Callable[..., Any]]]]] = {
+def _audit_commands() -> Mapping[str, Any]:
+    from .trust import audit_commands
+
+    return audit_commands()
+
+
+def _crypto_commands() -> Mapping[str, Any]:
+    from .trust import crypto_commands
+
+    return crypto_commands()
+
+
+#: A group's help, and its commands: functions by name, or a pair of help and commands for a group in it.
+_GROUPS: dict[str, tuple[str, Callable[[], Mapping[str, Any]]]] = {
     "plugin": ("Install and operate plugins, or write one.", _plugin_commands),
     "system": ("The kernel that runs.", lambda: {"status": system.status, "stop": system.stop}),
     "fhir": ("What the FHIR store holds.", lambda: {"export": system.export}),
+    "audit": ("The audit log: read it, prove it, check it.", _audit_commands),
+    "crypto": ("Keys, and what is done with them.", _crypto_commands),
 }
 
 
@@ -57,8 +72,7 @@ class Commands(TyperGroup):
     def _make(self) -> None:
         if not self.commands and self.name in _GROUPS:
             made = _typer()
-            for name, function in _GROUPS[self.name][1]().items():
-                made.command(name)(function)
+            _fill(made, _GROUPS[self.name][1]())
             self.commands = typer.main.get_group(made).commands
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -81,6 +95,16 @@ class Commands(TyperGroup):
 
             show_error(error, as_json=wants_json(ctx))
             ctx.exit(1)
+
+
+def _fill(group: typer.Typer, commands: Mapping[str, Any]) -> None:
+    for name, found in commands.items():
+        if isinstance(found, tuple):
+            inner = _typer(found[0])
+            _fill(inner, found[1])
+            group.add_typer(inner, name=name)
+        else:
+            group.command(name)(found)
 
 
 def _typer(help_: str = "", **options: Any) -> typer.Typer:

@@ -1,0 +1,68 @@
+"""Files in and out: whole or not at all, and never a secret on the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+from rustcare_cli._errors import CommandFailed
+
+__all__ = ["MAX_INPUT", "put", "read_in", "sync_folder", "write_out"]
+
+#: The longest input of one request, in bytes: in base64 it must fit in a request of the control socket.
+MAX_INPUT = 8 * 1024 * 1024
+
+
+def read_in(path: Path | None, limit: int = MAX_INPUT) -> bytes:
+    """A file, or standard input."""
+    try:
+        if path is None:
+            data = sys.stdin.buffer.read(limit + 1)
+        else:
+            with open(path, "rb") as file:
+                data = file.read(limit + 1)
+    except OSError as error:
+        raise CommandFailed(f"Expected a readable file: {error.strerror}", address=str(path)) from None
+    if len(data) > limit:
+        raise CommandFailed(
+            f"Expected at most {limit:,} bytes, got more",
+            address=str(path or "standard input"),
+            hint="larger objects go through the services crypto.stream.seal and crypto.stream.open",
+        )
+    return data
+
+
+def write_out(path: Path | None, data: bytes) -> None:
+    """To a file (whole or not at all), or to standard output."""
+    if path is None:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        put(path, data)
+
+
+def put(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name, sync it, and move it to its place. Raises CommandFailed."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise CommandFailed(f"Expected a place to write to: {error.strerror}", address=str(path)) from None
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
