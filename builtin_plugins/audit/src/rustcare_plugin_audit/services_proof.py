@@ -15,6 +15,7 @@ from .sealing import resource_subject
 from .search import Reader
 from .services_search import Searching, tenant_of
 from .signing import LogKey
+from .tree import MapProof
 from .verify import verify_log
 
 __all__ = ["Proving"]
@@ -131,7 +132,7 @@ class Proving(Searching, Plugin):
             "checkpoint": checkpoint.text,
             "pseudonym": pseudonym,
             "count": proof.count,
-            "map_proof": proof.as_json(),
+            "map_proof": _map_proof(proof),
             "entries": listed,
         }
         if pruned:
@@ -170,6 +171,11 @@ class Proving(Searching, Plugin):
     async def verify(self, message: Message[audit.VerifyRequest]) -> audit.VerifyReply:
         """Read the log again: every entry against the tree, every checkpoint against the tree and the key."""
         return await verify_log(self.trust.log, await self.key.versions())
+
+
+def _map_proof(proof: MapProof) -> dict[str, Any]:
+    leaf = None if proof.leaf is None else {"key": proof.leaf[0].hex(), "count": proof.leaf[1]}
+    return {"siblings": [_base64(one) for one in proof.siblings], "leaf": leaf}
 
 
 def _base64(data: bytes) -> str:
