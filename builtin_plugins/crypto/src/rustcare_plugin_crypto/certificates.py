@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 import msgspec
 
+from .algorithms import dsse
 from .keyring import Key
 
 __all__ = ["CAMPAIGN", "DESTROYED_SUBJECT", "destroyed_subject", "statement"]
@@ -20,17 +20,7 @@ def statement(signer: Key, payload_type: str, content: dict[str, Any]) -> str:
     """The envelope's JSON, signed with a key's primary version; `keyid` is name and version."""
     payload = msgspec.json.encode(content, order="deterministic")
     version = signer.record.primary
-    kind = payload_type.encode()
-    covered = b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
-    signature: bytes = signer.prepared(version).sign(covered)
-    envelope = {
-        "payload": base64.b64encode(payload).decode(),
-        "payloadType": payload_type,
-        "signatures": [
-            {"keyid": f"{signer.record.name}/{version}", "sig": base64.b64encode(signature).decode()},
-        ],
-    }
-    return msgspec.json.encode(envelope).decode()
+    return dsse.seal(payload_type, payload, {f"{signer.record.name}/{version}": signer.prepared(version)}).to_json()
 
 
 def destroyed_subject(

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from rustcare_sdk import Health
+from rustcare_sdk.contracts import crypto
 
 from .algorithms import Policy
-from .keyring import Keyring
-from .services.keys import KeyServices
-from .services.operations import SigningServices
+from .algorithms.passwords import Passwords
+from .campaigns import Campaigns
+from .custody import Custody
+from .keyring import Key, Keyring
+from .schedule import Schedule
+from .services.campaigns import CampaignServices
+from .services.custody import CustodyServices
+from .services.encryption import EncryptionServices
+from .services.exchange import ExchangeServices
+from .services.signing import SigningServices
 from .services.subjects import SubjectServices
+from .streams import Streams
 from .subjects import Subjects
 
 __all__ = ["Crypto"]
 
 
-class Crypto(KeyServices, SubjectServices, SigningServices):
+class Crypto(CustodyServices, EncryptionServices, SigningServices, ExchangeServices, SubjectServices, CampaignServices):
     """Keys that never leave, and what is done with them: a keyring and its operations as services on the bus."""
 
     state_version = 1
+    schedule: Schedule | None = None
 
     async def start(self) -> None:
         """Unseal. A root that does not fit is an error, and changes nothing."""
@@ -29,19 +39,34 @@ class Crypto(KeyServices, SubjectServices, SigningServices):
         await self.keyring.open(config.get("root", {}))
         self.subjects = Subjects(self.keyring, int(config.get("subjects", {}).get("cache", 10_000)))
         await self.subjects.open()
+        self.custody = Custody(self.keyring)
+        self.campaigns = Campaigns(self.keyring, self.ctx.db)
+        self.streams = Streams(int(config.get("streams", 256)), self.ctx.random)
+        workers = config.get("passwords", {})
+        self.passwords = Passwords(self.policy, int(workers.get("workers", 2)), int(workers.get("waiting", 32)))
+        self.schedule = Schedule(self.keyring, self.ctx.now, self._rotated, self.ctx.log)
         self.ctx.spawn(self._tell_the_untold(), name="certificates")
+        self.ctx.spawn(self.schedule.run(), name="schedule")
 
     async def _tell_the_untold(self) -> None:
         for reply in await self.subjects.untold():
             await self.keyring.store.scrub()
             await self.tell_shredded(reply)
 
+    async def _rotated(self, key: Key) -> None:
+        await self.ctx.publish(crypto.ROTATED, key.record.info())
+
+    def reschedule(self) -> None:
+        """A key's next rotation may have changed."""
+        if self.schedule is not None:
+            self.schedule.changed()
+
     async def stop(self) -> None:
         """Forget every key."""
-        if hasattr(self, "subjects"):
-            self.subjects.close()
-        if hasattr(self, "keyring"):
-            self.keyring.close()
+        for name in ("passwords", "streams", "subjects", "keyring"):
+            part = getattr(self, name, None)
+            if part is not None:
+                part.close()
 
     async def health(self) -> Health:
         """Whether the keyring is open, and nothing destroyed waits to be scrubbed."""

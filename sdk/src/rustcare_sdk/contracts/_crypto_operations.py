@@ -314,7 +314,7 @@ class RandomRequest:
 
 @dataclass(frozen=True)
 class HashRequest:
-    """`algorithm`: `sha256`, `sha384`, `sha512`, `sha3-256`, …"""
+    """`algorithm`: `sha256` (or `sha2-256`), `sha384`, `sha512`, `sha3-256`, …"""
 
     data: list[bytes] = field(repr=False)
     algorithm: str = "sha256"

@@ -9,7 +9,7 @@ import msgspec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from rustcare_plugin_crypto.algorithms import Algorithm, algorithm
+from rustcare_plugin_crypto.algorithms import Algorithm, Signature, algorithm
 from rustcare_plugin_crypto.envelope import Envelope
 from rustcare_plugin_crypto.refusals import InvalidRequest, KeyringDamaged, KeyUnsuitable, KeyVersionState
 
@@ -54,6 +54,7 @@ class Key:
         self._envelope = envelope
         self._public: dict[int, bytes] = {}
         self._prepared: OrderedDict[tuple[int, bytes], Any] = OrderedDict()
+        self._verifiers: OrderedDict[tuple[int, bytes], Any] = OrderedDict()
 
     def __repr__(self) -> str:
         return f"<Key {self.record.name} {self.record.algorithm}>"
@@ -96,6 +97,21 @@ class Key:
                 self._prepared.popitem(last=False)
         elif context:
             self._prepared.move_to_end(place)
+        return found
+
+    def verifier(self, version: int, context: bytes = b"") -> Any:
+        """What verifies signatures or codes of one version; remembered."""
+        if self.algorithm.family == "mac":
+            return self.prepared(version, context)
+        place = (version, context)
+        found = self._verifiers.get(place)
+        if found is None:
+            if not isinstance(self.algorithm, Signature):
+                raise KeyUnsuitable(f"a key of {self.record.algorithm} verifies nothing", address=self.record.name)
+            public = self.algorithm.public(self.secret_for(version, context)) if context else self.public(version)
+            found = self._verifiers[place] = self.algorithm.verifier(public)
+            if len(self._verifiers) > _PREPARED:
+                self._verifiers.popitem(last=False)
         return found
 
     def public(self, version: int) -> bytes:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from rustcare_sdk import Message, serve
 from rustcare_sdk.contracts import crypto
 
-from rustcare_plugin_crypto.keyring import Caller, Key, KeyRecord
+from rustcare_plugin_crypto.keyring import INTERNAL, Caller, Key, KeyRecord
 from rustcare_plugin_crypto.keyring.caller import DEFAULT_TENANT
 from rustcare_plugin_crypto.refusals import InvalidRequest, KeyForbidden
 
@@ -39,7 +39,8 @@ class KeyServices(Services):
             users=users,
         )
         key = await self.keyring.create(caller, wanted)
-        self.reschedule()
+        if asked.rotate_after:
+            self.reschedule()
         return key.record.info()
 
     @serve(crypto.KEY_READ)
@@ -79,7 +80,10 @@ class KeyServices(Services):
     @serve(crypto.KEY_ROTATE)
     async def key_rotate(self, message: Message[crypto.KeyRequest]) -> crypto.KeyInfo:
         """A new primary version."""
-        self._refuse_fixed(message.data.key)
+        if message.data.key in self.keyring.fixed:
+            raise KeyForbidden(
+                "what this key made cannot be made anew, so it is never rotated", address=message.data.key
+            )
         info = (await self.keyring.rotate(Caller.of(message), message.data.key)).record.info()
         self.reschedule()
         await self.ctx.publish(crypto.ROTATED, info)
@@ -137,21 +141,18 @@ class KeyServices(Services):
         return await self._destroyed(message, asked.key, lambda record: record.trimmed(asked.version))
 
     async def _destroyed(self, message: Message[Any], name: str, change: Any) -> crypto.KeyInfo:
-        self._refuse_fixed(name)
         info = await self._changed(message, name, change)
         await self.ctx.publish(crypto.DESTROYED, info)
         return info
 
     async def _changed(self, message: Message[Any], name: str, change: Any) -> crypto.KeyInfo:
-        return (await self.keyring.change(Caller.of(message), name, change)).record.info()
-
-    def _refuse_fixed(self, name: str) -> None:
-        if name in self.keyring.fixed:
+        if name.startswith(INTERNAL):
             raise KeyForbidden(
-                "what this key made cannot be made anew, so it stays as it is",
-                hint="crypto.root.rotate with renew wraps it anew",
+                "the keyring's own keys can be rotated, not changed: subjects' keys are wrapped under them",
+                hint="crypto.root.rotate with renew wraps all keys anew",
                 address=name,
             )
+        return (await self.keyring.change(Caller.of(message), name, change)).record.info()
 
     def reschedule(self) -> None:
         """A key's next rotation may have changed."""
