@@ -35,7 +35,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 WIDTH = 256  # hashes in a full tile, entries in a full bundle
 MAX_NOTE = 1 << 18  # bytes; a post-quantum signature line has about 3,300
-MAX_JSON = 1 << 26
+MAX_JSON = 1 << 28
 MAX_BUNDLE = WIDTH * (2 + 0xFFFF)
 MAX_FILES = 5_000_000
 MAX_NAMED = 20  # faults of one sort that are listed one by one
@@ -552,6 +552,7 @@ class Files:
         self.folder = folder
         self.sizes: dict[str, int] = {}
         self.strange: list[str] = []
+        self.partial: dict[str, list[str]] = {}  # below each `<N>.p/`
         waiting = [""]
         while waiting:
             below = waiting.pop()
@@ -562,6 +563,8 @@ class Files:
                         waiting.append(path + "/")
                     elif item.is_file(follow_symlinks=False):
                         self.sizes[path] = item.stat(follow_symlinks=False).st_size
+                        if below.endswith(".p/"):
+                            self.partial.setdefault(below, []).append(path)
                     else:
                         self.strange.append(path)
                     if len(self.sizes) + len(waiting) + len(self.strange) > MAX_FILES or path.count("/") > 12:
@@ -895,7 +898,7 @@ class Verifier:
     def _older(self, files: Files, path: str, data: bytes, ends: Sequence[int]) -> None:
         """Partial ones of an earlier export that still lie there must be beginnings of this one."""
         folder = path.partition(".p/")[0] + ".p/"
-        for other in files.under(folder) if f"{folder}" in path or len(ends) > WIDTH else []:
+        for other in files.partial.get(folder, ()):
             width = other[len(folder) :]
             if other != path and re.fullmatch(r"[1-9][0-9]{0,2}", width) and int(width) < len(ends):
                 self._used.add(other)
@@ -967,14 +970,13 @@ class Verifier:
     def _leftovers(self, files: Files) -> None:
         for name in files.strange:
             self.fail("files", f"{shown(name)} is neither a file nor a folder", file=name)
-        unread = 0
-        for name in sorted(set(files.sizes) - self._used):
-            if name.startswith(("tile/", "disclosures/")):
-                self.fail("files", f"{shown(name)} does not belong to a log of this size", file=name)
-            else:
-                unread += 1
-        if unread:
-            self.note("files", f"{unread} other files were not checked")
+        other = sorted(set(files.sizes) - self._used)
+        beyond = [name for name in other if name.startswith("tile/") and "/." not in name]
+        if beyond:
+            text = f"{len(beyond)} tiles beyond the checkpoint, such as {shown(beyond[0])}: an export that was cut off (export again)"
+            self.fail("files", f"{text}, or an older checkpoint was put in its place", file=beyond[0])
+        if len(other) > len(beyond):
+            self.note("files", f"{len(other) - len(beyond)} other files were not checked")
 
     # what proofs say, beside the tree
 

@@ -1,9 +1,9 @@
 """Writes the evidence folder (examples/verify_audit/FORMAT.md), whole or as an addition to an earlier export.
 
 Every file is written under a temporary name, synced and moved to its place; `checkpoint`, which says what the folder is, is
-the last one. So an export that was cut off leaves what was there before: files beyond the checkpoint are not read. Before
-anything is added to an earlier export, the log must prove that it extends it: evidence is never overwritten by a log
-that contradicts it.
+the last one: an export that was cut off shows as such when it is checked, and the next one completes it. Before anything
+is added to an earlier export, the log must prove that it extends it: evidence is never overwritten by a log that
+contradicts it.
 """
 
 from __future__ import annotations
