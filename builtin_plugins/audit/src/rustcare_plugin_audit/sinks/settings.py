@@ -10,7 +10,8 @@
 | `skip` | actions that are not told; default `capability.used`, which are counts |
 | `batch` | events in one delivery, default 200 |
 | `timeout` | seconds for each step of a delivery, default 10 |
-| `host`, `port`, `tls` | of `syslog`; `tls` is `{ca, certificate, key, name}` (files), or `false` for plain TCP |
+| `host`, `port` | of `syslog` |
+| `tls`, `plain` | of `syslog`: `{ca, certificate, key, name}` (files); `plain` true: TCP without TLS |
 | `hostname`, `enterprise` | what a syslog message says of where it comes from |
 | `path`, `rotate`, `keep` | of `file`: the bytes after which it is renamed (0: never), how many are kept (0: all) |
 | `url`, `ca`, `certificate`, `key`, `token` | of `http`; `token`: a file that holds a bearer token |
@@ -58,12 +59,13 @@ class SinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     to: Literal["syslog", "file", "http", "fhir"]
     personal: Literal["none", "opened"] = "none"
     begin: Literal["first", "now"] = "first"
-    skip: list[str] = ["capability.used"]
+    skip: tuple[str, ...] = ("capability.used",)
     batch: int = 200
     timeout: float = 10.0
     host: str = ""
     port: int = 6514
-    tls: Tls | Literal[False] = Tls()
+    plain: bool = False
+    tls: Tls = Tls()
     hostname: str = ""
     enterprise: int = 32473
     path: str = ""

@@ -69,7 +69,7 @@ class SyslogSink(Threaded):
         settings = self._settings
         plain = self.connect(settings.host, settings.port, settings.timeout)
         try:
-            if settings.tls is False:
+            if settings.plain:
                 plain.sendall(data)
                 plain.shutdown(socket.SHUT_WR)
                 while plain.recv(4096):
