@@ -312,4 +312,4 @@ def test_settled_attempts_are_counted() -> None:
     for place, one in enumerate([entry("use", "a"), entry("use", "b"), outcome(0, "success")]):
         evaluation.feed(place, one)
     evaluation.close()
-    assert (evaluation.attempts, evaluation.settled, list(evaluation.open)) == (2, 1, [1])
+    assert (evaluation.attempted.count, evaluation.settled.places, list(evaluation.open)) == (2, [0], [1])

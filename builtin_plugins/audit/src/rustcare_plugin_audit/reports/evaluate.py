@@ -13,7 +13,7 @@ from rustcare_sdk.contracts.compliance import ReportEvidence, ReportFinding, Sta
 from rustcare_plugin_audit.entry import Entry
 
 from .controls import Control, Regulation
-from .evidence import Collector, Role, collector
+from .evidence import Cites, Collector, Role, collector
 from .matching import Key, Match, key_of, outcome_of
 
 __all__ = ["Evaluation", "status_of", "summary_of"]
@@ -43,8 +43,8 @@ class Evaluation:
         self._waiting: dict[int, Waiting] = {}
         self._unsettled: dict[int, None] = {}
         self.entries = 0  # of the time and the tenant
-        self.attempts = 0
-        self.settled = 0
+        self.attempted = Cites()
+        self.settled = Cites()
         self.first = self.last = -1
 
     def feed(self, place: int, entry: Entry) -> None:
@@ -62,7 +62,7 @@ class Evaluation:
             if self.first < 0:
                 self.first = place
             if entry.kind in ("use", "operation"):
-                self.attempts += 1
+                self.attempted.add(place)
                 self._unsettled[place] = None
         key = key_of(entry)
         interested = self._by_key.get(key)
@@ -96,7 +96,7 @@ class Evaluation:
             place, outcome, code = [*row, ""][:3]
             if place in self._unsettled:
                 del self._unsettled[place]
-                self.settled += 1
+                self.settled.add(place)
             found = self._waiting.pop(place, None)
             if found is not None:
                 self._decide(place, found, outcome_of("use", outcome, code))
