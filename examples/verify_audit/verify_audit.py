@@ -504,8 +504,8 @@ def check_consistency_file(data: bytes, keys: Keys, name: str) -> tuple[Checkpoi
     return old, new
 
 
-def check_statement(data: bytes, keys: Keys) -> tuple[str, Any]:
-    """The payload of a DSSE envelope that given keys signed. Raises Fault."""
+def check_statement(data: bytes, keys: Iterable[Key]) -> tuple[str, Any]:
+    """The payload of a DSSE envelope all of whose signatures are by these keys. Raises Fault."""
     found = struct_of(unjson(data), "envelope", payloadType=str, payload=str, signatures=list)
     kind, payload = found["payloadType"], unbase64(found["payload"])
     encoded = b"DSSEv1 %d %s %d %s" % (len(kind.encode()), kind.encode(), len(payload), payload)
@@ -514,8 +514,7 @@ def check_statement(data: bytes, keys: Keys) -> tuple[str, Any]:
     for item in found["signatures"]:
         row = struct_of(item, "signature", ["keyid"], keyid=str, sig=str)
         hint, signature = row.get("keyid", ""), unbase64(row["sig"])
-        keys_ = [key for key in keys.given if key.kind == ED25519 and _hinted(hint, key)]
-        if not any(_verifies(key, signature, encoded) for key in keys_):
+        if not any(_verifies(key, signature, encoded) for key in keys if key.kind == ED25519 and _hinted(hint, key)):
             raise Fault(f"a signature of the statement is not by a given key (keyid {shown(hint)})")
     return kind, unjson(payload)
 
@@ -782,7 +781,15 @@ class Verifier:
         self._expect(str(path), note)
 
     def _read_statement(self, name: str, read: Any) -> None:
-        kind, payload = check_statement(read(name, MAX_JSON), self.keys)
+        data = read(name, MAX_JSON)
+        try:
+            kind, payload = check_statement(data, self.keys.given)
+        except Fault:
+            kind, payload = check_statement(data, self.keys.named or ())
+            if kind == PRUNE:
+                raise
+            self.note("statement", f"{name}: signed by a key of the folder that you did not give: not believed")
+            return
         if not isinstance(payload, dict):
             raise Fault("expected the payload to be an object")
         if kind != PRUNE:
@@ -973,8 +980,9 @@ class Verifier:
         other = sorted(set(files.sizes) - self._used)
         beyond = [name for name in other if name.startswith("tile/") and "/." not in name]
         if beyond:
-            text = f"{len(beyond)} tiles beyond the checkpoint, such as {shown(beyond[0])}: an export that was cut off (export again)"
-            self.fail("files", f"{text}, or an older checkpoint was put in its place", file=beyond[0])
+            text = f"{len(beyond)} tiles beyond the checkpoint, such as {shown(beyond[0])}"
+            why = "an export was cut off (export again), or an older checkpoint put in its place"
+            self.fail("files", f"{text}: {why}", file=beyond[0])
         if len(other) > len(beyond):
             self.note("files", f"{len(other) - len(beyond)} other files were not checked")
 

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ def test_the_command_says_so_and_exits_accordingly(tmp_path: Path) -> None:
 
 
 def test_it_needs_nothing_of_ours() -> None:
-    """The script imports the standard library and `cryptography` only, and the command line has the same bytes."""
+    """The script imports the standard library and `cryptography` only."""
     code = (
         f"import sys, runpy; runpy.run_path({str(SCRIPT)!r}); print(*sorted(m.partition('.')[0] for m in sys.modules))"
     )
@@ -315,3 +316,115 @@ def pruned_accounting(log: Log, before: int) -> dict[str, Any]:
     data = log.disclosures(ADA, 600)
     gone = [row for row in data["entries"] if row["index"] < before]
     return {**data, "entries": data["entries"][len(gone) :], "pruned": len(gone)}
+
+
+def test_a_statement_by_a_key_that_was_not_given_is_not_believed(tmp_path: Path) -> None:
+    """A certificate by a key that only the folder names is a remark; a prune statement by it, or an unknown key, a fault."""
+    log, other = filled(8), Signer("certificates")
+    folder = log.write(tmp_path / "f")
+    put(folder / "key.vkey", f"{log.key.vkey}\n{other.vkey}\n")
+    path = put(folder / "statements/c.json", other.envelope("application/vnd.example+json", {"v": 1}, "certificates/1"))
+    found = check(folder, log)
+    assert found.ok
+    assert any("not believed" in row.detail for row in found.checks if row.ok is None)
+    root = b64(log.tree(0, 8))
+    put(path, other.envelope(verify_audit.PRUNE, {"origin": log.key.name, "before": 1, "size": 8, "root": root}))
+    assert not check(folder, log).ok
+    put(path, Signer("certificates").envelope("application/vnd.example+json", {"v": 1}, "certificates/1"))
+    assert not check(folder, log).ok
+
+
+def test_tiles_beyond_the_checkpoint_show(tmp_path: Path) -> None:
+    """An older checkpoint that is put into a longer folder, or an export that was cut off, is no evidence."""
+    log = filled(300, 2)
+    folder = log.write(tmp_path / "f", kept=())
+    put(folder / "checkpoint", log.checkpoint(256))
+    (text,) = [text for text in faults(check(folder, log)) if "beyond" in text]
+    assert "tile/0/001.p/44" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("disclosures/x.json", b"\xff\xfe"),
+        ("disclosures/x.json", b"[" * 100_000),
+        ("disclosures/x.json", b'{"count": 1, "count": 1}'),
+        ("disclosures/x.json", b'{"count": 1' + b"0" * 5000 + b"}"),
+        ("disclosures/x.json", b'{"count": NaN}'),
+        ("disclosures/x.json", b"null"),
+        ("proofs/x.tlog-proof", b"c2sp.org/tlog-proof@v1\nindex 01\n\n"),
+        ("proofs/x.tlog-proof", b"c2sp.org/tlog-proof@v1\nindex " + b"9" * 5000 + b"\n\n"),
+        ("proofs/x.consistency.json", b"{}"),
+        ("statements/x.json", b'{"payloadType": "", "payload": "", "signatures": []}'),
+        ("checkpoints/5", b"a\n5\n\x1b[2J\n\n\xe2\x80\x94 a AAAA\n"),
+        ("checkpoints/0x5", b""),
+        ("checkpoint", b"x\n" * 200_000),
+        ("checkpoint", b""),
+        ("key.vkey", b"\xff"),
+        ("key.vkey", b"a+00000000+AQ==\n"),
+        ("witnesses.vkey", b"\n"),
+        ("tile/0/000.p/8", b""),
+        ("tile/0/000.p/9", b"x"),
+        ("tile/entries/000.p/8", b"\xff\xff"),
+        ("tile/entries/000.p/8", b"\x00" * 20),
+    ],
+)
+def test_hostile_files_are_faults_not_crashes(tmp_path: Path, name: str, data: bytes) -> None:
+    """Whatever bytes a file holds, the answer is a fault with its place, and nothing of it reaches the terminal as it is."""
+    log = filled(8)
+    folder = log.write(tmp_path / "f", kept=())
+    put(folder / name, data)
+    found = check(folder, log)
+    assert not found.ok
+    assert all(text.isprintable() for text in faults(found))
+
+
+def test_a_huge_size_ends_at_once(tmp_path: Path) -> None:
+    """A checkpoint of 10^17 entries, signed or not, with nothing behind it, is refused without a long walk."""
+    log = filled(8)
+    folder = log.write(tmp_path / "f", kept=())
+    body = f"{log.key.name}\n{10**17}\n{b64(bytes(32))}\nrustcare/subjects 0 {b64(bytes(32))}\n"
+    put(folder / "checkpoint", f"{body}\n{log.key.line(body)}")
+    put(folder / "statements/p.json", log.statement(10**16, 8))
+    assert not check(folder, log).ok
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    """A link in the folder is a fault, wherever it leads."""
+    log = filled(8)
+    folder = log.write(tmp_path / "f", kept=())
+    (folder / "loop").symlink_to(folder)
+    (text,) = faults(check(folder, log))
+    assert text == "'loop' is neither a file nor a folder"
+    (folder / "loop").unlink()
+    entries = folder / "tile/entries/000.p/8"
+    entries.rename(tmp_path / "elsewhere")
+    entries.symlink_to(tmp_path / "elsewhere")
+    assert not check(folder, log).ok
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_no_bytes_crash_the_readers(data: bytes) -> None:
+    """Every reader of the script answers any bytes with a result or a Fault."""
+    keys = verify_audit.Keys([])
+    readers: list[Callable[[bytes], Any]] = [
+        verify_audit.Checkpoint.parse,
+        verify_audit.TlogProof.parse,
+        verify_audit.split_bundle,
+        verify_audit.read_keys,
+        verify_audit.unjson,
+        verify_audit.disclosure_of,
+        lambda raw: verify_audit.check_patient(raw, keys, "x"),
+        lambda raw: verify_audit.check_statement(raw, []),
+        lambda raw: verify_audit.check_consistency_file(raw, keys, "x"),
+    ]
+    for reader in readers:
+        with suppress(verify_audit.Fault):
+            reader(data)
+
+
+def test_the_command_line_has_the_same_bytes() -> None:
+    """What `rustcare audit verify` runs is this script, byte for byte."""
+    copy = SCRIPT.parents[2] / "cli" / "src" / "rustcare_cli" / "trust" / "verify_audit.py"
+    assert copy.read_bytes() == SCRIPT.read_bytes()
