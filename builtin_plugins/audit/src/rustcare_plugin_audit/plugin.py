@@ -20,11 +20,14 @@ from .search import Reader
 from .services_proof import Proving
 from .services_record import Recording
 from .signing import LogKey
+from .sinks import Sending, Sinks
+from .witness import Witnesses, Witnessing
 
 __all__ = ["Audit"]
 
+
 @waking
-class Audit(Recording, Proving, Plugin):
+class Audit(Recording, Proving, Sending, Witnessing, Plugin):
     """The tamper-evident audit log: a Merkle tree of canonical entries that an outsider can verify."""
 
     state_version = 1
@@ -42,20 +45,26 @@ class Audit(Recording, Proving, Plugin):
         origin = str(config.get("origin") or f"rustcare.local/audit/{hashlib.sha256(public.raw).hexdigest()[:8]}")
         self.key = LogKey(self.ctx, origin, ml_dsa=ml_dsa)
         await self.key.load()
-        trust.log = AuditLog(self.ctx.db, self.key.sign, origin)
+        trust.log = AuditLog(self.ctx.db, self.key.sign, origin, self.key.known)
         trust.index = Index(trust)
         trust.recorder = Recorder(trust, int(config.get("queue", 10_000)))
         self.reader = Reader(trust)
+        self.sinks = Sinks(trust, origin)
+        self.witnesses = Witnesses(trust, origin, self.key.sign)
         trust.recorder.start()
         trust.index.start()
         self.started = True
         if not self.ctx.plugin.replaces:
             await trust.wake()
+        await self.witnesses.start()  # they may know that this log was rolled back
+        await self.sinks.start()
 
     async def stop(self) -> None:
         """Tell those who still wait; what was answered is on disk."""
         if self.started:
             self.trust.recorder.close()
+            await self.sinks.close()
+            await self.witnesses.close()
 
     async def health(self) -> Health:
         """Whether the log can be written."""
@@ -63,6 +72,8 @@ class Audit(Recording, Proving, Plugin):
         details = {"live": trust.live, "index_error": trust.index.last_error, "problem": trust.problem}
         if trust.live:
             details.update(size=trust.log.size, index_lag=trust.log.size - trust.index.next)
+        if trust.refused is not None:
+            return Health(False, trust.refused.message, details)
         if trust.problem:
             return Health(False, f"the log could not be written: {trust.problem}", details)
         await self.ctx.db.fetch_one("SELECT place FROM audit_index_cursor WHERE name = 'next'")

@@ -109,7 +109,7 @@ class Reader:
             params.extend(values)
 
         if asked.kind:
-            add("e.kind = ?", asked.kind)
+            add("e.kind = ?" if asked.kind == "use" else "e.kind = ? AND e.kind <> 'use'", asked.kind)
         else:
             add("e.kind NOT IN ('outcome', 'continuation')")
         if tenant:

@@ -5,18 +5,20 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Any
 
+import msgspec
 from rustcare_sdk import Message, Plugin, serve
 from rustcare_sdk.contracts import audit
 
 from .bundle import Trust
-from .errors import InvalidRequest
+from .errors import InvalidRequest, LogCorrupt
 from .notes import Checkpoint, TlogProof
 from .sealing import resource_subject
 from .search import Reader
 from .services_search import Searching, tenant_of
 from .signing import LogKey
+from .sinks import Sinks
 from .tree import MapProof
-from .verify import verify_log
+from .witness import Witnesses
 
 __all__ = ["Proving"]
 
@@ -29,14 +31,18 @@ class Proving(Searching, Plugin):
     trust: Trust
     reader: Reader
     key: LogKey
+    sinks: Sinks
+    witnesses: Witnesses
 
-    def _reply(self, checkpoint: Checkpoint) -> audit.CheckpointReply:
-        return audit.CheckpointReply(checkpoint.size, checkpoint.root, checkpoint.text, self.key.vkey)
+    async def _reply(self, checkpoint: Checkpoint) -> audit.CheckpointReply:
+        """With what witnesses have said of it."""
+        cosigned = await self.witnesses.cosigned(checkpoint)
+        return audit.CheckpointReply(checkpoint.size, checkpoint.root, cosigned.text, self.key.vkey)
 
     @serve(audit.CHECKPOINT)
     async def checkpoint(self, message: Message[audit.CheckpointRequest]) -> audit.CheckpointReply:
         """The latest checkpoint, or the one of a size."""
-        return self._reply(await self._checkpoint(message.data.size))
+        return await self._reply(await self._checkpoint(message.data.size))
 
     async def _checkpoint(self, size: int) -> Checkpoint:
         return await self.trust.log.checkpoint(size or None)
@@ -50,7 +56,7 @@ class Proving(Searching, Plugin):
                 f"expected a limit from 1 to {MAX_CHECKPOINTS}, got {asked.limit}", address="audit.checkpoints:limit"
             )
         found = await self.trust.log.checkpoints(max(0, asked.after), asked.limit)
-        return audit.CheckpointsReply([self._reply(checkpoint) for checkpoint in found])
+        return audit.CheckpointsReply([await self._reply(checkpoint) for checkpoint in found])
 
     @serve(audit.TILE)
     async def tile(self, message: Message[audit.TileRequest]) -> audit.TileReply:
@@ -153,24 +159,23 @@ class Proving(Searching, Plugin):
             key=self.key.vkey,
             indexed=trust.index.next,
             waiting=trust.recorder.waiting,
-            sinks=await self.sink_states(),
-            witnesses=await self.witness_states(),
+            sinks=[msgspec.to_builtins(one) for one in await self.sinks.status()],
+            witnesses=[msgspec.to_builtins(one) for one in await self.witnesses.status()],
             problem=trust.problem or trust.index.last_error,
             instance=trust.instance,
         )
 
-    async def sink_states(self) -> list[dict[str, Any]]:
-        """Where each sink is. The part that sends overrides it."""
-        return []
-
-    async def witness_states(self) -> list[dict[str, Any]]:
-        """What each witness has seen. The part that asks witnesses overrides it."""
-        return []
-
     @serve(audit.VERIFY)
     async def verify(self, message: Message[audit.VerifyRequest]) -> audit.VerifyReply:
         """Read the log again: every entry against the tree, every checkpoint against the tree and the key."""
-        return await verify_log(self.trust.log, await self.key.versions())
+        log = self.trust.log
+        await self.key.versions()  # checkpoints may be signed by any of them
+        try:
+            found = await log.verify()
+        except LogCorrupt as error:
+            leaf, size = (-1 if value is None else value for value in (error.leaf, error.checkpoint))
+            return audit.VerifyReply(False, problem=f"{error.address}: {error.message}", index=leaf, size=size)
+        return audit.VerifyReply(True, found.entries, found.checkpoints)
 
 
 def _map_proof(proof: MapProof) -> dict[str, Any]:

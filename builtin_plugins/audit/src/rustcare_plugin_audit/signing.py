@@ -28,11 +28,16 @@ class LogKey:
         """Get the public keys that sign now from the keyring: the log's own first."""
         names = [LOG_KEY, *([LOG_KEY_ML_DSA] if self._ml_dsa else [])]
         self.keys = [await self._public(name, 0) for name in names]
+        await self.versions()
 
     @property
     def vkey(self) -> str:
         """The verifier key of the log (C2SP signed-note), the one that signs now."""
         return self.keys[0].vkey
+
+    def known(self) -> list[VerifierKey]:
+        """Every key that may have signed a checkpoint of this log, as far as it was asked for."""
+        return list(dict.fromkeys(self._keys.values()))
 
     async def versions(self) -> list[VerifierKey]:
         """All versions of the log's own key, the newest first: older checkpoints are signed by older ones."""
