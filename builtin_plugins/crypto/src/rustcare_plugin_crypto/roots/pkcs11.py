@@ -116,7 +116,12 @@ class Pkcs11Root:
                 address="root.kind=pkcs11",
             ) from None
         try:
-            token = pkcs11.lib(self._description.module).get_token(token_label=self._description.token)
+            library = pkcs11.lib(self._description.module)
+            try:
+                token = library.get_token(token_label=self._description.token)
+            except pkcs11.NoSuchToken:
+                library.reinitialize()  # a token that was put in after the library was loaded is not seen otherwise
+                token = library.get_token(token_label=self._description.token)
             session = token.open(rw=write, user_pin=self._pin)
         except (pkcs11.PKCS11Error, OSError, RuntimeError) as error:
             # The library's own texts may name the PIN's state, never the PIN.
