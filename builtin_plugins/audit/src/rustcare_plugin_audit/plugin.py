@@ -50,7 +50,7 @@ class Audit(Recording, Proving, Sending, Witnessing, Plugin):
         trust.recorder = Recorder(trust, int(config.get("queue", 10_000)))
         self.reader = Reader(trust)
         self.sinks = Sinks(trust, origin)
-        self.witnesses = Witnesses(trust, origin, self.key.sign)
+        self.witnesses = Witnesses(trust, origin)
         trust.recorder.start()
         trust.index.start()
         self.started = True

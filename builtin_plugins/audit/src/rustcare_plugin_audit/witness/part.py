@@ -9,7 +9,6 @@ could not be reached answers again. The log is then written no more until an ope
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
@@ -18,7 +17,7 @@ from rustcare_sdk.contracts import audit
 from rustcare_sdk.errors import RustCareError
 
 from rustcare_plugin_audit.bundle import Trust
-from rustcare_plugin_audit.notes import Checkpoint, checkpoint_body
+from rustcare_plugin_audit.notes import Checkpoint
 from rustcare_plugin_audit.sinks.feed import backoff
 
 from .client import Client, verified
@@ -27,9 +26,6 @@ from .settings import WitnessSettings, read_witnesses
 from .store import Cosignatures
 
 __all__ = ["Witnesses", "Witnessing"]
-
-Sign = Callable[[bytes], Awaitable[list[bytes]]]
-_EMPTY = hashlib.sha256(b"").digest()
 
 
 class _Witness:
@@ -50,7 +46,6 @@ class Witnesses:
     Args:
         trust: the log, and what else they need.
         origin: the log's name.
-        sign: signs a checkpoint's body; its signature lines.
         pause: sleeps, replaced in tests.
     """
 
@@ -58,13 +53,11 @@ class Witnesses:
         self,
         trust: Trust,
         origin: str,
-        sign: Sign,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         config = trust.config
         self._trust = trust
         self._origin = origin
-        self._sign = sign
         self._pause = pause
         self._all = [_Witness(settings) for settings in read_witnesses(config.get("witnesses") or ())]
         self._interval = float(config.get("witness_interval", 10))
@@ -87,7 +80,11 @@ class Witnesses:
             WitnessFailed: not enough of them answered, and the configuration wants that (`witness_at_start: require`).
         """
         if self._trust.live:
-            await self.check()
+            try:
+                await self.check()
+            except BaseException:
+                await self.close()
+                raise
         for witness in self._all:
             self._trust.ctx.spawn(self._run(witness), name=f"witness-{witness.settings.name[:40]}")
 
@@ -145,7 +142,7 @@ class Witnesses:
             WitnessFailed: it could not be had. LogRolledBack, LogForked: it knows another log.
         """
         name = witness.settings.name
-        checkpoint = await self._checkpoint()
+        checkpoint = await self._trust.log.checkpoint()  # of an empty log too: a witness may know more
         known, _ = await self._store.known(name)
         if witness.asked and known == checkpoint.size and await self._store.has(known, name):
             return
@@ -156,6 +153,7 @@ class Witnesses:
             if answer.status == 200:
                 found = verified(witness.settings, checkpoint, answer.body)
                 lines = "".join(one.line for one in found)
+                await self._trust.log.keep(checkpoint.size, [one.line.encode() for one in found])
                 await self._store.add(checkpoint.size, name, max(one.time for one in found), lines)
                 witness.attempt, witness.last_error = 0, ""
                 witness.asked, witness.accepted = True, False
@@ -167,15 +165,6 @@ class Witnesses:
                 continue
             self._refusal(witness, answer.status, old, checkpoint.size)
         raise WitnessFailed("expected the witness to keep to the size it had named, got others", address=name)
-
-    async def _checkpoint(self) -> Checkpoint:
-        """The latest checkpoint; of an empty log one that is made for asking, for a witness may know more."""
-        if self._trust.log.size:
-            latest: Checkpoint = await self._trust.log.checkpoint()
-            return latest
-        body = checkpoint_body(self._origin, 0, _EMPTY)
-        lines = await self._sign(body)
-        return Checkpoint.parse(body + b"\n" + b"".join(lines))
 
     async def _proof(self, old: int, size: int) -> list[bytes]:
         return list(await self._trust.log.consistency(old, size)) if 0 < old < size else []
