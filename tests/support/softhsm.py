@@ -42,7 +42,9 @@ class SoftHsm:
         self.module = module
         self._settings = folder / "softhsm2.conf"
         (folder / "tokens").mkdir()
-        self._settings.write_text(f"directories.tokendir = {folder / 'tokens'}\nobjectstore.backend = file\nlog.level = ERROR\n")
+        self._settings.write_text(
+            f"directories.tokendir = {folder / 'tokens'}\nobjectstore.backend = file\nlog.level = ERROR\n"
+        )
         os.environ["SOFTHSM2_CONF"] = str(self._settings)
 
     def token(self, label: str) -> Token:

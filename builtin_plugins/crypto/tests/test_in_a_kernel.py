@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,6 @@ from rustcare_kernel import Kernel
 from rustcare_sdk import RustCareError
 from rustcare_sdk.contracts import crypto as c
 from rustcare_sdk.plugin import Handler
-
-
-@pytest.fixture
-async def kernel(tmp_path: Path) -> AsyncIterator[Kernel]:
-    """A kernel with the plugin, new."""
-    async with Kernel(tmp_path, log_level="silent") as kernel:
-        await kernel.install("installed:crypto", consent=True)
-        yield kernel
 
 
 async def test_a_key_signs_and_its_public_part_verifies(kernel: Kernel) -> None:

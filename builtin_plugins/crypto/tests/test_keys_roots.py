@@ -12,6 +12,7 @@ import pytest
 from rustcare_kernel import Kernel
 from rustcare_sdk import RustCareError
 from rustcare_sdk.contracts import crypto as c
+
 from tests.support.softhsm import SoftHsm, softhsm
 
 __all__ = ["softhsm"]
@@ -120,7 +121,7 @@ async def test_an_age_identity_opens_the_keyring(tmp_path: Path) -> None:
     await refused(tmp_path, {"kind": "age"})
 
 
-async def test_a_token_opens_the_keyring(tmp_path: Path, softhsm: SoftHsm) -> None:  # noqa: F811
+async def test_a_token_opens_the_keyring(tmp_path: Path, softhsm: SoftHsm) -> None:
     """A key inside a PKCS#11 token; a wrong PIN, and another token, are refused."""
     token, other = softhsm.token("hospital"), softhsm.token("elsewhere")
     root = {"kind": "pkcs11", "pkcs11": {"module": token.module, "token": token.label}}
@@ -134,7 +135,7 @@ async def test_a_token_opens_the_keyring(tmp_path: Path, softhsm: SoftHsm) -> No
     assert other.label != token.label
 
 
-async def test_the_root_changes_without_touching_data(tmp_path: Path, softhsm: SoftHsm) -> None:  # noqa: F811
+async def test_the_root_changes_without_touching_data(tmp_path: Path, softhsm: SoftHsm) -> None:
     """From secret to passphrase to age to token: old ciphertexts open, keys' rows stay; the old root opens nothing."""
     token = softhsm.token("rotation")
     config = {"pkcs11": {"module": token.module, "token": token.label}}
