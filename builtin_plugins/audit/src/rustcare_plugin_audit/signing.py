@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 from rustcare_sdk import Context
-from rustcare_sdk.contracts import crypto
 
 from .notes import ED25519, MLDSA44, VerifierKey, cosignature_line, message_of, signature_line
 from .sealing import LOG_KEY, LOG_KEY_ML_DSA, Crypto
@@ -59,21 +58,17 @@ class LogKey:
         return list(await asyncio.gather(self._own_line(body), self._second_line(body)))
 
     async def _own_line(self, body: bytes) -> bytes:
-        reply: crypto.SignReply = await self._ctx.request(
-            crypto.SIGN, crypto.SignRequest(LOG_KEY, [body]), type=crypto.SignReply
-        )
-        key = await self._public(LOG_KEY, reply.version)
+        signature, version = await self._crypto.sign_versioned(body)
+        key = await self._public(LOG_KEY, version)
         if key != self.keys[0]:  # the keyring has rotated it
             self.keys[0] = key
-        return signature_line(key, reply.signatures[0])
+        return signature_line(key, signature)
 
     async def _second_line(self, body: bytes) -> bytes:
         time = int(self._ctx.now().timestamp())
         message = message_of(body.decode(), self.keys[1], time)
-        reply: crypto.SignReply = await self._ctx.request(
-            crypto.SIGN, crypto.SignRequest(LOG_KEY_ML_DSA, [message]), type=crypto.SignReply
-        )
-        key = await self._public(LOG_KEY_ML_DSA, reply.version)
+        signature, version = await self._crypto.sign_versioned(message, LOG_KEY_ML_DSA)
+        key = await self._public(LOG_KEY_ML_DSA, version)
         if key != self.keys[1]:
             self.keys[1] = key
-        return cosignature_line(key, time, reply.signatures[0])
+        return cosignature_line(key, time, signature)
