@@ -7,8 +7,7 @@ read as another type, and nothing depends on how JSON was written.
 from __future__ import annotations
 
 import json
-from base64 import b64decode, b64encode, urlsafe_b64decode
-from binascii import Error as Base64Error
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,12 +65,8 @@ class Envelope:
 def _decode(text: Any) -> bytes:
     if not isinstance(text, str):
         raise TypeError("base64 must be text")
-    try:
-        return b64decode(text, validate=True)
-    except Base64Error:
-        if set(text) & set("+/"):
-            raise
-        return urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    standard = text.rstrip("=").replace("-", "+").replace("_", "/")
+    return b64decode(standard + "=" * (-len(standard) % 4), validate=True)
 
 
 def seal(kind: str, payload: bytes, signers: Mapping[str, Signer]) -> Envelope:
