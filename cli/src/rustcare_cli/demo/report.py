@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from rustcare_cli.demo.scenario import Result
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 __all__ = ["show"]
 
@@ -33,6 +38,7 @@ def show(result: Result) -> None:
     )
     table.add_row("throughput", f"{result['throughput_per_s']:.0f} messages/s ({result['runtime']}, durable)")
     table.add_row("capability uses", f"{result['capability_uses']:,}")
+    _audit_rows(table, result["audit"])
     console.print(table)
     if result["rejected"]:
         refused = Table(title="Refused messages", title_justify="left")
@@ -49,3 +55,26 @@ def show(result: Result) -> None:
             mark = "[green]yes[/]" if row["contained"] else "[red]NO[/]"
             hostile.add_row(row["name"], row["tried"], mark, row["how"])
         console.print(hostile)
+
+
+def _audit_rows(table: Table, audit: dict[str, Any]) -> None:
+    """What an outsider was able to check."""
+
+    def row(name: str, good: bool, text: str) -> None:
+        table.add_row(
+            name, text if good else f"{text} — {audit['error'] or 'FAILED'}", style="green" if good else "red"
+        )
+
+    row("audit log", audit["verified"], f"{audit['entries']:,} entries, signed checkpoint verified in another process")
+    row(
+        "tampering",
+        audit["tamper_detected"],
+        f"one byte flipped in a copy: detected, leaf {audit.get('leaf', '?')} named",
+    )
+    count = audit["disclosures_verified"]
+    row("disclosures", count > 0, f"{count} of one patient, proved to be all there are")
+    row(
+        "erasure",
+        audit["shredded_proofs_valid"],
+        "one patient's key destroyed: nothing readable, every old proof valid",
+    )

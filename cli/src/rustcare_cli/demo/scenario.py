@@ -21,6 +21,7 @@ from rustcare_cli.demo.feed import Item
 from rustcare_cli.demo.hostile import HostileRow, run_hostile
 from rustcare_cli.demo.ledger import Ledger
 from rustcare_cli.demo.mllp import send_all
+from rustcare_cli.demo.trust import prove
 
 __all__ = ["Result", "run"]
 
@@ -34,12 +35,16 @@ class Result(dict[str, Any]):
 
     @property
     def ok(self) -> bool:
-        """Nothing lost, doubled or reordered, every acknowledged message kept, every hostile plugin contained."""
+        """Nothing lost, doubled or reordered, every hostile plugin contained, and all of it proved from the audit log."""
         swap = self["swap"]
         return (
             not (swap["lost"] or swap["duplicated"] or swap["reordered"])
             and swap["error"] == ""
             and all(row["contained"] for row in self["hostile"])
+            and self["audit"]["verified"]
+            and self["audit"]["tamper_detected"]
+            and self["audit"]["disclosures_verified"] > 0
+            and self["audit"]["shredded_proofs_valid"]
         )
 
 
@@ -61,8 +66,11 @@ async def run(
     port = _free_port()
     config = {RECEIVER: {"port": port, "dispatch": {"settle": 0.2}}}
     async with Kernel(data_dir, config=config, log_level="silent") as kernel:
-        say("installing the FHIR store, the transformer (its component is built on first use) and the HL7 receiver")
-        await kernel.install("installed:fhir", consent=True)
+        say("installing the keyring, the audit log, the FHIR store, the transformer and the HL7 receiver")
+        if runtime != "python":
+            say("the transformer's component is built on first use")
+        for name in ("crypto", "audit", "fhir"):
+            await kernel.install(f"installed:{name}", consent=True)
         first = await kernel._installer.read(read_package("installed:hl7_to_fhir"), runtime)
         status = await kernel.install(first, consent=True, runtime=runtime)
         await kernel.install("installed:hl7", consent=True)
@@ -93,7 +101,11 @@ async def run(
         await _settled(kernel)
         seconds = time.perf_counter() - started
         kernel.bus.observer = None
-        return await _judge(kernel, ledger, swap, rows, seconds)
+        uses = kernel.accounting.capability_uses()
+        result = await _judge(kernel, ledger, swap, rows, seconds)
+        result["capability_uses"] = uses
+        result["audit"] = await prove(kernel, data_dir, say)
+        return result
 
 
 async def _swap(kernel: Kernel, first: Package, runtime: str | None, say: Say) -> dict[str, Any]:
@@ -168,7 +180,6 @@ async def _judge(
         hostile=[row.as_dict() for row in rows],
         seconds=round(seconds, 3),
         throughput_per_s=round(len(acked) / seconds, 1) if seconds else 0.0,
-        capability_uses=kernel.accounting.capability_uses(),
         runtime=kernel.plugin(TRANSFORMER).runtime,
     )
 

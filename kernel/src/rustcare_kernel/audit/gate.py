@@ -75,7 +75,7 @@ class Gate:
         base: the recorder and every plugin that it needs, by id.
     """
 
-    PAUSE = 0.05  # seconds in which outcomes are collected
+    PAUSE = 0.01  # seconds in which outcomes are collected
     PATIENCE = 30.0  # seconds that an entry may take
     CACHED = 20_000
 
