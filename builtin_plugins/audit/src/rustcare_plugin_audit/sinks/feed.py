@@ -58,6 +58,7 @@ class Feed:
         self.cursors = cursors
         self.attempt = 0
         self.last_error = ""
+        self.changed = asyncio.Event()  # replaced by a new one after every step, and every failure
         self._source = source
         self._mapping = mapping
         self._log = log
@@ -106,13 +107,19 @@ class Feed:
                 busy = await guard()
             except Exception as error:
                 self._failed(error)
+                self._tell()
                 await self._pause(backoff(self.attempt))
                 continue
             if self.attempt:
                 self._log.info("sink-recovered", sink=self.settings.name, attempts=self.attempt)
             self.attempt, self.last_error = 0, ""
+            self._tell()
             if not busy:
                 await more()
+
+    def _tell(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
 
     def _failed(self, error: Exception) -> None:
         said = str(error) if isinstance(error, RustCareError) else type(error).__name__

@@ -66,6 +66,7 @@ class Witnesses:
         self._store = Cosignatures(trust.ctx.db)
         self.quorum = int(config.get("witness_quorum", 0)) or len(self._all)
         self.refused: LogRolledBack | LogForked | None = None
+        self.changed = asyncio.Event()  # replaced by a new one whenever a witness has answered, or has not
         if self.quorum > len(self._all):
             raise WitnessInvalid(
                 f"expected a quorum of at most {len(self._all)}, the count of witnesses, got {self.quorum}",
@@ -120,12 +121,18 @@ class Witnesses:
             try:
                 async with self._trust.background():
                     await self.push(witness)
+                self._tell()
             except RustCareError as error:
                 self._failed(witness, error)
+                self._tell()
                 await self._pause(backoff(witness.attempt))
                 continue
             await written.wait()
             await self._pause(self._interval)  # one request for all that is written meanwhile
+
+    def _tell(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
 
     def _failed(self, witness: _Witness, error: RustCareError) -> None:
         witness.attempt += 1
