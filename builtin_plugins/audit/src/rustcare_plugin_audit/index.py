@@ -17,15 +17,15 @@ from rustcare_sdk.contracts import crypto
 from rustcare_sdk.errors import RustCareError
 
 from .bundle import Trust
-from .entry import Entry, decode
+from .entry import What, Which, Who
 from .sealing import context_of
 
 __all__ = ["Index", "Names", "names_in", "token_value"]
 
 BATCH = 500  # entries in one transaction, so that an append never waits long behind it
-LAG = 20_000  # entries: more than these are not left for a quiet moment
+LAG = 10_000  # entries: more than these are not left for a quiet moment
 HINTS = 20_000  # entries whose names are remembered until they are indexed
-PATIENCE = 1.0  # seconds that indexing waits for a quiet moment
+PATIENCE = 2.0  # seconds that indexing waits for a quiet moment
 
 _INSERT = f"INSERT INTO audit_index VALUES ({', '.join('?' * 17)})"
 _SETTLE = "UPDATE audit_index SET outcome = ?, code = ?, effect = ?, outcome_idx = ? WHERE idx = ?"
@@ -33,6 +33,32 @@ _NEEDS_OUTCOME = frozenset({"use", "operation"})
 
 #: For each sealed part of an entry its subject's pseudonym and the names in it.
 Names = list[tuple[str, list[str]]]
+
+
+class Indexed(msgspec.Struct, frozen=True):
+    """What the index needs of an entry: the rest is not decoded."""
+
+    id: str
+    time: int
+    kind: str
+    who: Who | None = None
+    what: What | None = None
+    which: Which | None = None
+    trace: str = ""
+    sealed: msgspec.Raw = msgspec.Raw(b"[]")
+    subjects: list[str] = []
+    disclosure: msgspec.Raw = msgspec.Raw()
+    of: list[list[Any]] = []
+    continues: str = ""
+
+    @property
+    def tenant(self) -> str:
+        """Whose entry it is."""
+        return self.which.tenant if self.which is not None else "default"
+
+
+_decode = msgspec.json.Decoder(Indexed).decode
+_sealed = msgspec.json.Decoder(list[bytes]).decode
 
 
 def token_value(tenant: str, name: str) -> bytes:
@@ -137,7 +163,7 @@ class Index:
             await self._write(_Batch(), min(log.first, start + 1_000_000))
             return
         data = await log.entries(start, count)
-        entries = [(start + offset, decode(item)) for offset, item in enumerate(data) if item is not None]
+        entries = [(start + offset, _decode(item)) for offset, item in enumerate(data) if item is not None]
         batch = _Batch()
         for place, entry in entries:
             batch.add(place, entry)
@@ -160,18 +186,19 @@ class Index:
         if batch.moved:
             batch.subjects = [(subject, batch.moved.get(place, place)) for subject, place in batch.subjects]
 
-    async def _find_tokens(self, batch: _Batch, entries: Sequence[tuple[int, Entry]]) -> None:
+    async def _find_tokens(self, batch: _Batch, entries: Sequence[tuple[int, Indexed]]) -> None:
         names: list[tuple[int, str, bytes]] = []
-        unknown: list[tuple[int, Entry, str, bytes]] = []
+        unknown: list[tuple[int, Indexed, str, bytes]] = []
         for place, entry in entries:
-            if not entry.sealed:
+            if not entry.subjects:
                 continue
-            tenant = entry.which.tenant if entry.which is not None else "default"
             hint = self._hints.get(place)
             if hint is not None:
-                names += [(place, subject, token_value(tenant, name)) for subject, found in hint for name in found]
+                names += [
+                    (place, subject, token_value(entry.tenant, name)) for subject, found in hint for name in found
+                ]
             else:
-                pairs = zip(entry.subjects, entry.sealed, strict=False)
+                pairs = zip(entry.subjects, _sealed(entry.sealed), strict=False)
                 unknown += [(place, entry, subject, sealed) for subject, sealed in pairs]
         if unknown:
             items = [
@@ -181,10 +208,8 @@ class Index:
             for (place, entry, subject, _), one in zip(unknown, opened, strict=True):
                 if one.state != "open":
                     continue
-                tenant = entry.which.tenant if entry.which is not None else "default"
-                names += [
-                    (place, subject, token_value(tenant, name)) for name in names_in(msgspec.json.decode(one.data))
-                ]
+                found = names_in(msgspec.json.decode(one.data))
+                names += [(place, subject, token_value(entry.tenant, name)) for name in found]
         if not names:
             return
         distinct = list(dict.fromkeys(value for _, _, value in names))
@@ -258,7 +283,7 @@ class _Batch:
         self.continued: dict[int, str] = {}
         self.moved: dict[int, int] = {}
 
-    def add(self, place: int, entry: Entry) -> None:
+    def add(self, place: int, entry: Indexed) -> None:
         """Take an entry in."""
         who, what, which = entry.who, entry.what, entry.which
         self.rows[place] = [
@@ -266,14 +291,14 @@ class _Batch:
             entry.id,
             entry.time,
             entry.kind,
-            which.tenant if which is not None else "",
+            entry.tenant,
             who.principal if who is not None else "",
             who.plugin if who is not None else "",
             what.action if what is not None else "",
             what.capability if what is not None else "",
             which.type if which is not None else "",
             entry.trace,
-            int(entry.disclosure is not None),
+            int(bytes(entry.disclosure) != b""),
             -1,
             "" if entry.kind in _NEEDS_OUTCOME else "-",
             "",

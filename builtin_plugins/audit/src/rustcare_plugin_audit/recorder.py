@@ -30,6 +30,7 @@ BATCH = 2_000  # entries in one append
 DEPTH = 3  # appends under way at once
 OUTCOMES = 1_000  # outcomes in one entry
 ROOM = 40_000  # bytes of ciphertext in one entry: a third more in base64, and the rest of the entry
+CALM = 0.05  # seconds without an append that count as quiet
 TEXT = 16_000  # characters of details in one entry; as many as four bytes each
 
 _ALL_FAIL = (NoProvider, DeadlineExceeded, BusClosed)
@@ -135,10 +136,17 @@ class Recorder:
             await asyncio.wait(self._appends)
 
     async def quiet(self, patience: float) -> None:
-        """Return when nobody waits for an append, or after so many seconds."""
+        """Return when nobody has written for a moment, or after so many seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(patience):
-                await self._quiet.wait()
+                while True:
+                    written = self.written
+                    await self._quiet.wait()
+                    try:
+                        async with asyncio.timeout(CALM):
+                            await written.wait()
+                    except TimeoutError:
+                        return
 
     # the pipeline
 
