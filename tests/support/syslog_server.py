@@ -177,11 +177,10 @@ class SyslogServer:
         stream = self._context.wrap_socket(accepted, server_side=True) if self._context else accepted
         try:
             data = b"".join(iter(lambda: stream.recv(65_536), b""))
-            found = list(unframed(data))
+            with self.changed:  # kept before our own end is sent, which tells the sender that it is
+                self.messages += unframed(data)
+                self.changed.notify_all()
             if isinstance(stream, ssl.SSLSocket):
                 stream.unwrap().close()
         finally:
             stream.close()
-        with self.changed:
-            self.messages += found
-            self.changed.notify_all()
