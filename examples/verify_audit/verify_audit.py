@@ -108,6 +108,11 @@ def shown(value: Any, limit: int = 60) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def label(name: object) -> str:
+    """The name of a file or key, safe to print on a terminal."""
+    return ascii(str(name))[1:-1][:200]
+
+
 # Signed notes: https://c2sp.org/signed-note, https://c2sp.org/tlog-checkpoint, https://c2sp.org/tlog-cosignature
 
 ED25519, COSIGNATURE, MLDSA44 = 0x01, 0x04, 0x06
@@ -696,8 +701,8 @@ class Verifier:
         try:
             step(name, *rest)
         except Fault as fault:
-            label = shown(str(name))[1:-1]
-            self.fail(check, f"{label}: {fault}", **{"file": str(name), **fault.place})
+            said = label(name)
+            self.fail(check, f"{said}: {fault}", **{"file": str(name), **fault.place})
 
     def _sources(self, prefix: str, suffix: str, given: Sequence[Path]) -> Iterator[tuple[str, Any]]:
         for name in self.files.under(prefix) if self.files is not None else []:
@@ -732,9 +737,9 @@ class Verifier:
             self._used.add(name)
             try:
                 note = Checkpoint.parse(files.read(name, MAX_NOTE))
-                by = self.keys.check(note, shown(name)[1:-1])
+                by = self.keys.check(note, label(name))
             except Fault as fault:
-                self.fail("checkpoint", f"{shown(name)[1:-1]}: {fault}", **{"checkpoint": name, **fault.place})
+                self.fail("checkpoint", f"{label(name)}: {fault}", **{"checkpoint": name, **fault.place})
                 if name == "checkpoint":
                     return
                 continue
@@ -763,10 +768,10 @@ class Verifier:
     def _expect(self, name: str, note: Checkpoint) -> None:
         """A head that the tree must lead to."""
         if self.latest is not None and note.origin != self.latest.origin:
-            raise_to = f"{shown(name)[1:-1]} is of {shown(note.origin)}, another log than {shown(self.latest.origin)}"
-            self.fail("checkpoint", raise_to, checkpoint=note.size, file=name)
+            text = f"{label(name)} is of {shown(note.origin)}, another log than {shown(self.latest.origin)}"
+            self.fail("checkpoint", text, checkpoint=note.size, file=name)
         elif self.latest is not None and note.size > self.latest.size:
-            text = f"rolled back: {shown(name)[1:-1]} has {note.size} entries, the latest checkpoint only {self.latest.size}"
+            text = f"rolled back: {label(name)} has {note.size} entries, the latest checkpoint only {self.latest.size}"
             self.fail("checkpoint", text, checkpoint=note.size, file=name)
         else:
             self.heads.append(Head(name, note.origin, note.size, note.root, note.subjects))
@@ -944,7 +949,7 @@ class Verifier:
         proved, bad = [0], 0
         for head in sorted(self.heads, key=lambda item: item.size):
             found = self._roots[head.size]
-            name = shown(head.name)[1:-1]
+            name = label(head.name)
             if head.root not in (found.tiles, found.entries):
                 bad += 1
                 if bad <= MAX_NAMED:
@@ -990,18 +995,18 @@ class Verifier:
 
     def _finish_patients(self) -> None:
         for name, found in self._patients:
-            label = shown(name)[1:-1]
+            said = label(name)
             if found.checkpoint.size in self._roots:
                 seen = [index for index in self._seen[found.pseudonym] if index < found.checkpoint.size]
                 listed = [index for index in found.indices if index >= self.before or index in seen]
                 if differing := sorted(set(seen) ^ set(listed)):
-                    self.fail("disclosures", f"{label}: leaf {differing[0]} is left out or extra", leaf=differing[0])
+                    self.fail("disclosures", f"{said}: leaf {differing[0]} is left out or extra", leaf=differing[0])
                     continue
                 if found.pruned and not self.before:
-                    self.fail("disclosures", f"{label}: nothing was disposed of, but {found.pruned} are left out")
+                    self.fail("disclosures", f"{said}: nothing was disposed of, but {found.pruned} are left out")
                     continue
             text = f"{found.count} disclosures under the checkpoint of {found.checkpoint.size} entries, none left out"
-            self.good("disclosures", f"{label}: {text}" + (f"; {found.pruned} disposed of" if found.pruned else ""))
+            self.good("disclosures", f"{said}: {text}" + (f"; {found.pruned} disposed of" if found.pruned else ""))
 
     def _finish_proofs(self) -> None:
         for name, proof in self._proofs:
@@ -1012,9 +1017,9 @@ class Verifier:
                     raise Fault("the entry is neither in the proof nor in the folder")
                 verify_inclusion(proof.index, proof.checkpoint.size, leaf, proof.checkpoint.root, proof.hashes)
             except Fault as fault:
-                self.fail("proof", f"{shown(name)[1:-1]}: leaf {proof.index}: {fault}", leaf=proof.index, file=name)
+                self.fail("proof", f"{label(name)}: leaf {proof.index}: {fault}", leaf=proof.index, file=name)
             else:
-                self.good("proof", f"{shown(name)[1:-1]}: leaf {proof.index} is in the log")
+                self.good("proof", f"{label(name)}: leaf {proof.index} is in the log")
 
 
 def _ends(entries: Iterable[bytes]) -> Iterator[int]:
