@@ -135,7 +135,11 @@ async def test_a_tenant_sees_its_own_entries_only(h: PluginHarness) -> None:
     reply = await h.request(audit.SEARCH, audit.SearchRequest(), tenant="ward")
     assert [row.index for row in reply.rows] == [6]
     with pytest.raises(InvalidRequest):
-        await h.request(audit.SEARCH, audit.SearchRequest(tenant="ward"), principal="dr", source="acme.app")
+        await h.request(audit.SEARCH, audit.SearchRequest(tenant="ward"), principal="dr")
+    with pytest.raises(InvalidRequest):
+        await h.request(audit.SEARCH, audit.SearchRequest(tenant="ward"), principal="operator", source="acme.app")
+    operator = await h.request(audit.SEARCH, audit.SearchRequest(tenant="ward"), principal="operator", source="kernel")
+    assert [row.index for row in operator.rows] == [6]
     with pytest.raises(EntryNotFound):
         await h.request(audit.SHOW, audit.ShowRequest(0), tenant="ward")
     with pytest.raises(InvalidRequest):

@@ -19,14 +19,12 @@ MAX_WAIT = 60.0
 
 
 def tenant_of(message: Message[Any], asked: str = "") -> str:
-    """Whose entries a message may see: its own tenant's; the system itself those of the tenant it names, or (empty)
-    everybody's. Raises InvalidRequest.
-
-    The system is who works for the tenant `default` and either on nobody's behalf or as the operator: ids of plugins have a
-    dot in them, the kernel's own name has none.
-    """
+    """Whose entries a message may see: its own tenant's; the system itself (tenant `default`, and no principal or the
+    operator, who asks through no plugin) those of the tenant it names, or (empty) everybody's. Raises InvalidRequest."""
     call = message.call
-    if call.tenant == "default" and not (call.principal and "." in message.source):
+    operator = call.principal == "operator" or call.principal.startswith("unix:")
+    by_kernel = "." not in message.source  # the ids of plugins have a dot, the kernel's own name has none
+    if call.tenant == "default" and (not call.principal or (operator and by_kernel)):
         return asked
     if asked not in ("", call.tenant):
         raise InvalidRequest("expected the caller's own tenant, got another one", address=f"{message.subject}:tenant")
