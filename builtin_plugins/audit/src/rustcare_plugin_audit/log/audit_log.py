@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from hashlib import sha256
 
 from rustcare_sdk.context import Database
 from rustcare_sdk.errors import RustCareError
@@ -43,8 +44,9 @@ class _Job:
     def __init__(self, leaves: Sequence[Leaf], done: asyncio.Future[range]) -> None:
         self.leaves = leaves
         self.done = done
-        self.weight = sum([len(leaf.data) for leaf in leaves])
-        self.hashes = [None if leaf.make is not None else leaf_hash(leaf.data) for leaf in leaves]
+        data = [leaf.data for leaf in leaves]
+        self.weight = sum(map(len, data))
+        self.hashes = [sha256(b"\x00" + item).digest() if item else None for item in data]
 
 
 class _Batch:
@@ -161,10 +163,9 @@ class AuditLog:
             InvalidRequest: an entry is empty or too long, or a pseudonym is none.
             AuditWriteFailed: they are not durable, as far as is known. The log can be used again as soon as the disk can.
         """
-        for leaf in leaves:
-            _check_leaf(leaf)
         if not leaves:
             return range(self.size, self.size)
+        _check(leaves)
         loop = asyncio.get_running_loop()
         job = _Job(leaves, loop.create_future())
         self._waiting.append(job)
@@ -240,7 +241,8 @@ class AuditLog:
         tiles = head.append(batch.hashes)
         change = await self._subjects.change(batch.told) if batch.told else None
         subjects = (self._subjects.subjects, self._subjects.root) if change is None else (change.subjects, change.root)
-        body = checkpoint_body(self.origin, head.size, head.root, subjects)
+        root = head.root
+        body = checkpoint_body(self.origin, head.size, root, subjects)
         try:
             lines = await self._sign(body)
         except Exception as error:
@@ -263,7 +265,6 @@ class AuditLog:
             self._subjects.take(change, head.size)
         self._subjects.size = head.size
         self._head = head
-        root = head.root
         self._latest = Checkpoint(self.origin, head.size, root, tuple(body.decode().split("\n")[3:-1]), note.decode())
         self._ready = True
 
@@ -456,13 +457,16 @@ class AuditLog:
         return await self._upkeep.thin()
 
 
-def _check_leaf(leaf: Leaf) -> None:
-    if leaf.make is not None:
-        _key(leaf.disclosure)
-    elif leaf.disclosure:
-        raise InvalidRequest("expected a function that makes the entry of a disclosure, got none")
-    elif not 1 <= len(leaf.data) <= MAX_ENTRY:
-        raise InvalidRequest(f"expected an entry of 1 to {MAX_ENTRY} bytes, got {len(leaf.data)}")
+def _check(leaves: Sequence[Leaf]) -> None:
+    lengths = [len(leaf.data) for leaf in leaves]
+    if min(lengths) == 0:
+        for leaf in leaves:
+            if leaf.make is not None:
+                _key(leaf.disclosure)
+    if any(bool(leaf.data) == (leaf.make is not None) for leaf in leaves) or max(lengths) > MAX_ENTRY:
+        raise InvalidRequest(
+            f"expected entries of 1 to {MAX_ENTRY} bytes, or functions that make them, got {min(lengths)} to {max(lengths)}"
+        )
 
 
 def _key(pseudonym: str) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Sequence
 
 from rustcare_plugin_audit.errors import NoteInvalid
@@ -12,6 +13,8 @@ __all__ = ["MAX_ENTRY", "WIDTH", "bundle", "bundle_path", "parse_path", "tile_pa
 WIDTH = 256  # hashes in a full tile, entries in a full bundle
 MAX_ENTRY = 0xFFFF  # bytes of an entry
 MAX_LEVEL = 63
+
+_length = struct.Struct(">H").pack
 
 _PATH = re.compile(
     r"tile/(?P<level>entries|0|[1-9][0-9]?)/(?P<number>(?:x[0-9]{3}/)*[0-9]{3})(?:\.p/(?P<width>[1-9][0-9]{0,2}))?"
@@ -67,13 +70,9 @@ def bundle(entries: Sequence[bytes]) -> bytes:
     Raises:
         NoteInvalid: an entry is longer than 65,535 bytes.
     """
-    parts = []
-    for entry in entries:
-        if len(entry) > MAX_ENTRY:
-            raise NoteInvalid(f"expected an entry of at most {MAX_ENTRY} bytes, got {len(entry)}")
-        parts.append(len(entry).to_bytes(2, "big"))
-        parts.append(entry)
-    return b"".join(parts)
+    if entries and max(map(len, entries)) > MAX_ENTRY:
+        raise NoteInvalid(f"expected entries of at most {MAX_ENTRY} bytes, got one of {max(map(len, entries))}")
+    return b"".join([part for entry in entries for part in (_length(len(entry)), entry)])
 
 
 def unbundle(data: bytes, start: int = 0) -> list[bytes]:

@@ -6,10 +6,10 @@ that they make (a compact range). A full tile is given out, and its root becomes
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
-from .merkle import EMPTY_ROOT, fold
+from .merkle import EMPTY_ROOT
 
 __all__ = ["Frontier", "Tile"]
 
@@ -17,6 +17,8 @@ WIDTH = 256  # hashes in a full tile, C2SP tlog-tiles
 
 #: Level, index, and 256 hashes as they are stored.
 Tile = tuple[int, int, bytes]
+
+_Stack = list[bytes]
 
 
 class Frontier:
@@ -32,20 +34,16 @@ class Frontier:
     def __init__(self) -> None:
         self.size = 0
         self.edges: list[list[bytes]] = [[]]
-        self._stacks: list[list[bytes]] = [[]]
+        self._stacks: list[_Stack] = [[]]
 
     @classmethod
-    def restore(cls, size: int, edges: Iterable[Iterable[bytes]]) -> Frontier:
+    def restore(cls, size: int, edges: Iterable[Sequence[bytes]]) -> Frontier:
         """The edge of a tree of `size`, from the hashes of its partial tiles, lowest level first."""
         made = cls()
-        made.edges, made._stacks = [], []
-        for edge in edges:
-            made.edges.append([])
-            made._stacks.append([])
-            for item in edge:
-                made._push(len(made.edges) - 1, item)
-        if not made.edges:
-            made.edges, made._stacks = [[]], [[]]
+        made.edges = [list(edge) for edge in edges] or [[]]
+        made._stacks = [[] for _ in made.edges]
+        for edge, stack in zip(made.edges, made._stacks, strict=True):
+            _pile(stack, 0, edge)
         made.size = size
         return made
 
@@ -57,49 +55,53 @@ class Frontier:
         made._stacks = [list(stack) for stack in self._stacks]
         return made
 
-    def append(self, hashes: Iterable[bytes]) -> list[Tile]:
+    def append(self, hashes: Sequence[bytes]) -> list[Tile]:
         """Append leaves by their hashes; the tiles that became full, in the order in which they did."""
         tiles: list[Tile] = []
-        edge, stack = self.edges[0], self._stacks[0]
-        place = len(edge)
-        for item in hashes:
-            edge.append(item)
-            node, bits = item, place
-            while bits & 1:
-                node = sha256(b"\x01" + stack.pop() + node).digest()
-                bits >>= 1
-            stack.append(node)
-            place += 1
-            self.size += 1
-            if place == WIDTH:
-                self._rise(0, tiles)
-                edge, stack = self.edges[0], self._stacks[0]
-                place = 0
+        done, total = 0, len(hashes)
+        while done < total:
+            part = hashes[done : done + WIDTH - len(self.edges[0])]
+            done += len(part)
+            self.size += len(part)
+            self._add(0, part, tiles)
         return tiles
 
     @property
     def root(self) -> bytes:
         """The root of the tree, RFC 6962."""
-        nodes = [node for stack in reversed(self._stacks) for node in stack]
-        return fold(nodes) if nodes else EMPTY_ROOT
+        found = b""
+        for stack in self._stacks:
+            for node in stack:
+                if node:
+                    found = sha256(b"\x01" + node + found).digest() if found else node
+        return found or EMPTY_ROOT
 
-    def _push(self, level: int, item: bytes) -> None:
-        edge, stack = self.edges[level], self._stacks[level]
-        bits = len(edge)
-        edge.append(item)
-        while bits & 1:
-            item = sha256(b"\x01" + stack.pop() + item).digest()
-            bits >>= 1
-        stack.append(item)
-
-    def _rise(self, level: int, tiles: list[Tile]) -> None:
-        """The tile of a level is full: give it out, and go on a level above."""
-        tiles.append((level, (self.size >> (8 * (level + 1))) - 1, b"".join(self.edges[level])))
-        (root,) = self._stacks[level]
+    def _add(self, level: int, hashes: Sequence[bytes], tiles: list[Tile]) -> None:
+        """Add hashes to the partial tile of a level, at most as many as it has room for."""
+        edge = self.edges[level]
+        _pile(self._stacks[level], len(edge), hashes)
+        edge += hashes
+        if len(edge) < WIDTH:
+            return
+        tiles.append((level, (self.size >> (8 * (level + 1))) - 1, b"".join(edge)))
+        root = self._stacks[level][-1]
         self.edges[level], self._stacks[level] = [], []
         if level + 1 == len(self.edges):
             self.edges.append([])
             self._stacks.append([])
-        self._push(level + 1, root)
-        if len(self.edges[level + 1]) == WIDTH:
-            self._rise(level + 1, tiles)
+        self._add(level + 1, [root], tiles)
+
+
+def _pile(stack: _Stack, place: int, hashes: Sequence[bytes]) -> None:
+    """Add the hashes at `place` and after it to a compact range: `stack[k]` is the perfect subtree of 2^k hashes, or none."""
+    row = hashes
+    level = 0
+    while row:
+        if level == len(stack):
+            stack.append(b"")
+        if place & 1:
+            row = [stack[level], *row]
+        stack[level] = row[-1] if len(row) & 1 else b""
+        row = [sha256(b"\x01" + row[i] + row[i + 1]).digest() for i in range(0, len(row) - 1, 2)]
+        place >>= 1
+        level += 1
