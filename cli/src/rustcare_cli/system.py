@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BUILT_INS", "export", "status", "stop", "up"]
 
-#: What a new data folder gets, in this order: who listens last must find its consumers there.
-BUILT_INS = ("installed:fhir", "installed:hl7_to_fhir", "installed:hl7")
+#: What a new data folder gets, in this order: the log before what is to be in it, and who listens last.
+BUILT_INS = ("installed:crypto", "installed:audit", "installed:fhir", "installed:hl7_to_fhir", "installed:hl7")
 FHIR_STORE = "rustcare.fhir"
 
 

@@ -151,6 +151,14 @@ class Kernel(Administration):
             self.catalog.close()
         self._data_lock.__exit__(kind, error, trace)
 
+    async def have_on_record(self) -> None:
+        """Return when all that happened so far is in the audit log: outcomes, facts, and uses of capabilities as counts.
+
+        They get there by themselves within a second or so; this is for whoever wants to hold the log against something.
+        """
+        await self._count_uses()
+        await self._gate.flush()
+
     # looking
 
     @property

@@ -65,6 +65,7 @@ def demo(
         show(result)
         if keep is not None:
             print(f"The data is in {keep}. Look at it with: rustcare fhir export {keep}")
+            print(f"Check the evidence with: rustcare audit verify --export {keep}/evidence --key {keep}/audit.vkey")
     if not result.ok:
         raise typer.Exit(1)
 

@@ -65,6 +65,8 @@ def _audit_rows(table: Table, audit: dict[str, Any]) -> None:
             name, text if good else f"{text} — {audit['error'] or 'FAILED'}", style="green" if good else "red"
         )
 
+    uses = audit["uses_logged"]
+    row("on record", uses > 0, f"{max(uses, 0):,} uses of capabilities, every one that the kernel counted")
     row("audit log", audit["verified"], f"{audit['entries']:,} entries, signed checkpoint verified in another process")
     row(
         "tampering",

@@ -41,6 +41,7 @@ class Result(dict[str, Any]):
             not (swap["lost"] or swap["duplicated"] or swap["reordered"])
             and swap["error"] == ""
             and all(row["contained"] for row in self["hostile"])
+            and self["audit"]["uses_logged"] > 0
             and self["audit"]["verified"]
             and self["audit"]["tamper_detected"]
             and self["audit"]["disclosures_verified"] > 0

@@ -346,7 +346,9 @@ class Gate:
         self._live.difference_update(item.id for item in batch)
 
     async def flush(self) -> None:
-        """Return when all outcomes so far are in the log, or could not be written."""
+        """Return when all outcomes and facts so far are in the log, or could not be written."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
         self._hurry.set()
         try:
             if self._flusher is not None:
@@ -453,7 +455,6 @@ class Gate:
         """Send on what there is, then let nothing through any more."""
         if self._attaching is not None:
             await asyncio.gather(self._attaching, return_exceptions=True)
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.flush()
         self.ready = False
 
