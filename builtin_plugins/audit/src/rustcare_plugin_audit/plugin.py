@@ -16,9 +16,12 @@ from .index import Index
 from .log import AuditLog
 from .policy import read_policy
 from .recorder import Recorder
+from .reports.service import Reporting
+from .retention.service import Retaining
 from .search import Reader
 from .services_proof import Proving
 from .services_record import Recording
+from .signatures.service import Signing
 from .signing import LogKey
 from .sinks import Sending, Sinks
 from .witness import Witnesses, Witnessing
@@ -27,7 +30,7 @@ __all__ = ["Audit"]
 
 
 @waking
-class Audit(Recording, Proving, Sending, Witnessing, Plugin):
+class Audit(Recording, Proving, Reporting, Signing, Retaining, Sending, Witnessing, Plugin):
     """The tamper-evident audit log: a Merkle tree of canonical entries that an outsider can verify."""
 
     state_version = 1
@@ -58,6 +61,7 @@ class Audit(Recording, Proving, Sending, Witnessing, Plugin):
             await trust.wake()
         await self.witnesses.start()  # they may know that this log was rolled back
         await self.sinks.start()
+        self.ctx.spawn(self.finish_disposals(), name="disposals")
 
     async def stop(self) -> None:
         """Tell those who still wait; what was answered is on disk."""

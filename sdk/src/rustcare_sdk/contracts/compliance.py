@@ -12,6 +12,7 @@
 | `audit.hold.list` | `HoldsRequest` | `HoldsReply` |
 | `audit.retention.plan` | `PlanRequest` | `RetentionPlan` |
 | `audit.retention.apply` | `ApplyRequest` | `ApplyReply` |
+| `audit.retention.statements` | `StatementsRequest` | `StatementsReply` |
 | `identity.verify-components` | `ComponentsRequest` | `ComponentsReply` |
 
 The last one is asked, not served, by whoever keeps the signatures: it is for the plugin that knows people.
@@ -30,6 +31,7 @@ __all__ = [
     "REPORT_SUSPEND",
     "RETENTION_APPLY",
     "RETENTION_PLAN",
+    "RETENTION_STATEMENTS",
     "SIGNATURES",
     "SIGN_RECORD",
     "VERIFY_COMPONENTS",
@@ -57,6 +59,8 @@ __all__ = [
     "SignRecordRequest",
     "SignaturesReply",
     "SignaturesRequest",
+    "StatementsReply",
+    "StatementsRequest",
     "SuspendReply",
     "SuspendRequest",
     "VerifySignatureReply",
@@ -83,6 +87,8 @@ HOLDS = "audit.hold.list"
 RETENTION_PLAN = "audit.retention.plan"
 #: Service: dispose of it, with a signed statement (`ApplyRequest` → `ApplyReply`).
 RETENTION_APPLY = "audit.retention.apply"
+#: Service: the signed statements of disposals (`StatementsRequest` → `StatementsReply`).
+RETENTION_STATEMENTS = "audit.retention.statements"
 #: Service: whether what somebody presents proves who they are (`ComponentsRequest` → `ComponentsReply`).
 VERIFY_COMPONENTS = "identity.verify-components"
 
@@ -426,3 +432,15 @@ class ApplyReply:
     index: int
     disposed: int = 0
     before: int = 0
+
+
+@dataclass(frozen=True)
+class StatementsRequest:
+    """Nothing to say."""
+
+
+@dataclass(frozen=True)
+class StatementsReply:
+    """DSSE envelopes (JSON), of disposals that are done and on record, in order."""
+
+    statements: list[str] = field(default_factory=list)

@@ -11,6 +11,7 @@ import msgspec
 from rustcare_sdk.contracts.compliance import ReportReply
 
 from rustcare_plugin_audit.entry import decode
+from rustcare_plugin_audit.errors import LogCorrupt
 from rustcare_plugin_audit.notes import Checkpoint, VerifierKey
 
 from .controls import Regulation
@@ -73,12 +74,23 @@ async def compose(
     )
 
 
+async def _entries(log: AuditLog, place: int, count: int) -> list[bytes | None]:
+    """The entries there, up to the first that is missing: that is None, and a gap."""
+    try:
+        return await log.entries(place, count)
+    except LogCorrupt as error:
+        if error.leaf is None or not place <= error.leaf < place + count:
+            raise
+        found = await log.entries(place, error.leaf - place) if error.leaf > place else []
+        return [*found, None]
+
+
 async def read(log: AuditLog, size: int, evaluation: Evaluation) -> Reading:
     """Feed every entry below `size`; what reading them found of the log itself."""
     reading = Reading(size)
     place = min(log.first, size)
     while place < size:
-        for data in await log.entries(place, min(BATCH, size - place)):
+        for data in await _entries(log, place, min(BATCH, size - place)):
             if data is None:
                 reading.missing.add(place)
             else:
