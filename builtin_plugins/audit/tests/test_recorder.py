@@ -11,7 +11,7 @@ import pytest_asyncio
 from rustcare_plugin_audit.entry import MAX_ENTRY, decode
 from rustcare_plugin_audit.plugin import Audit
 from rustcare_sdk.contracts import audit, crypto, fhir
-from rustcare_sdk.errors import AuditUnavailable, NoProvider, StoreError
+from rustcare_sdk.errors import AuditUnavailable, NoProvider, ServiceError, StoreError
 from rustcare_sdk.testing import PluginHarness, harness
 
 from tests.support.keyring import MemoryKeyring
@@ -88,6 +88,27 @@ async def test_nothing_personal_is_in_the_log(h: PluginHarness) -> None:
     row = (await h.request(audit.SHOW, audit.ShowRequest(0))).row
     assert row.opened[0]["patient"] == "Patient/p1"
     assert row.opened[0]["changes"][0]["new"] == "female"
+
+
+@pytest.mark.parametrize(
+    ("before", "old"),
+    [
+        (fhir.ResourceReply({"resourceType": "Patient", "id": "p1", "gender": "male", "active": True}, "1"), "male"),
+        (ServiceError("fhir.not-found", "there is none"), None),
+        (NoProvider("nobody"), None),
+    ],
+)
+async def test_an_update_commits_to_the_values_before(h: PluginHarness, before: Any, old: str | None) -> None:
+    """An update's entry commits to each changed field's value before and after; where nobody knows, to the one after."""
+    h.answer(fhir.READ, before)
+    update = fhir.UpdateRequest({"resourceType": "Patient", "id": "p1", "gender": "female"})
+    await record(h, attempt(1, update, capability="bus:request@fhir.update"))
+    changes = {
+        row["field"]: row for row in (await h.request(audit.SHOW, audit.ShowRequest(0))).row.opened[0]["changes"]
+    }
+    assert changes["gender"].get("old") == old
+    assert changes["gender"]["new"] == "female"
+    assert ("active" in changes) == (old is not None)
 
 
 async def test_what_was_written_before_a_crash_is_not_written_twice(h: PluginHarness) -> None:

@@ -133,6 +133,18 @@ class Describer:
             parts[position].values["recipient"] = recipient
         return Draft(entry, parts, patients, told)
 
+    def asks_before(self, attempt: Attempt) -> tuple[str, dict[str, str]] | None:
+        """The service that knows the fields as they are before the attempt, and what to ask it; None when none does.
+
+        What this plugin asks is asked for the tenant `default`, so of other tenants' resources nothing is known before.
+        """
+        rule = self.rule(attempt)
+        if rule is None or not rule.before or attempt.kind != "use" or attempt.tenant != "default":
+            return None
+        item = next(values_at(self._readable(attempt.data, rule), rule.items), None)
+        asked = {"type": _text(item, rule.type), "id": _text(item, rule.id)}
+        return (rule.before, asked) if all(asked.values()) else None
+
     def rule(self, attempt: Attempt) -> Rule | None:
         """The rule for an attempt."""
         capability = attempt.capability

@@ -15,6 +15,7 @@ joined by dots, `[*]` for every item of a list: `resources[*].subject.reference`
 | `subject` | path to the name of a subject of the keyring (`patient/1`) |
 | `disclosure` | `never`, `purpose` (of reads the default: when the purpose is none of `tpo`), `always` |
 | `changes` | path of the object whose fields are committed to |
+| `before` | a service that answers `{type, id}` with the `resource` as it is now, for the fields' values before |
 | `skip` | fields that are not committed to |
 """
 
@@ -110,6 +111,7 @@ RULES: tuple[dict[str, Any], ...] = (
         **_RESOURCE,
         "version": "if_match",
         "changes": "resource",
+        "before": "fhir.read",
         "skip": ["resourceType", "id", "meta"],
     },
     {"match": "bus:request@fhir.read", "action": "read", **_OWN, "version": "version"},
@@ -168,6 +170,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     subject: str = ""
     disclosure: Literal["", "never", "purpose", "always"] = ""
     changes: str = ""
+    before: str = ""
     skip: list[str] = []
 
     @property

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from rustcare_sdk import Message, Plugin, serve
 from rustcare_sdk.contracts import audit
+from rustcare_sdk.errors import RustCareError
 
 from .bundle import Trust
 from .describe import Describer
@@ -18,6 +21,7 @@ from .search import moment
 __all__ = ["Recording"]
 
 MAX_TEXT = 2_000
+BEFORE = 1.0  # seconds in which a store says what there was before a change
 
 
 class Recording(Plugin):
@@ -33,15 +37,30 @@ class Recording(Plugin):
         asked = message.data
         if asked.again:
             return audit.RecordReply(await self._record_again(asked.attempts))
-        draft = self.describer.draft
-        return audit.RecordReply(await self.trust.recorder.write([draft(attempt) for attempt in asked.attempts]))
+        return audit.RecordReply(await self.trust.recorder.write(await self._drafts(asked.attempts)))
+
+    async def _drafts(self, attempts: Sequence[audit.Attempt]) -> list[Draft]:
+        asks = [self.describer.asks_before(attempt) for attempt in attempts]
+        if not any(asks):
+            return [self.describer.draft(attempt) for attempt in attempts]
+        known = await asyncio.gather(*(self._before(*ask) if ask else _unknown() for ask in asks))
+        return [self.describer.draft(attempt, before) for attempt, before in zip(attempts, known, strict=True)]
+
+    async def _before(self, service: str, asked: dict[str, str]) -> dict[str, Any] | None:
+        """A resource's fields as they are now: none when it is not there, None when nobody can say."""
+        try:
+            reply = await self.ctx.request(service, asked, timeout=BEFORE)
+        except RustCareError as error:
+            return {} if error.code.rpartition(".")[2] in ("not-found", "gone") else None
+        found = reply.get("resource") if isinstance(reply, dict) else getattr(reply, "resource", None)
+        return found if isinstance(found, dict) else None
 
     async def _record_again(self, attempts: list[audit.Attempt]) -> list[int]:
         """Write those that are not in the log yet."""
         await self.trust.recorder.flushed()
         known = await self.trust.index.places_of([attempt.id for attempt in attempts])
         fresh = {attempt.id: attempt for attempt in attempts if attempt.id not in known}
-        places = await self.trust.recorder.write([self.describer.draft(attempt) for attempt in fresh.values()])
+        places = await self.trust.recorder.write(await self._drafts(list(fresh.values())))
         known.update(zip(fresh, places, strict=True))
         return [known[attempt.id] for attempt in attempts]
 
@@ -106,6 +125,10 @@ class Recording(Plugin):
         told = Disclosure("", 0, "", asked.purpose if coded else "", time)
         draft = Draft(entry, [Part(resource_subject(asked.patient), values)], [0], told)
         return audit.RecordReply(await self.trust.recorder.write([draft]))
+
+
+async def _unknown() -> None:
+    return None
 
 
 def _found(outcome: audit.Outcome, place: int) -> audit.Outcome:
