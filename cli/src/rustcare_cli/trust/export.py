@@ -55,6 +55,7 @@ class Exporter:
         self.folder = folder
         self.tenant = tenant
         self.written = 0
+        self._touched: set[Path] = set()
 
     def run(self, patients: Sequence[tuple[str, str]], checkpoints: int) -> dict[str, Any]:
         """Write everything up to the latest checkpoint. Raises EvidenceContradicted, CommandFailed."""
@@ -68,7 +69,9 @@ class Exporter:
             self._patient(name, reference, new.size)
         self._statements(status["first"])
         self._keys(latest["key"], status)
+        self._sync()  # what the checkpoint speaks of is there before it is
         self._put("checkpoint", latest["text"].encode())
+        self._sync()
         self._tidy(new.size, status["first"])
         return {
             "size": new.size,
@@ -81,8 +84,14 @@ class Exporter:
 
     def _put(self, name: str, data: bytes) -> None:
         put(self.folder / name, data)
-        sync_folder((self.folder / name).parent)
+        self._touched.add((self.folder / name).parent)
         self.written += 1
+
+    def _sync(self) -> None:
+        """Make the names of what was written durable."""
+        for folder in self._touched:
+            sync_folder(folder)
+        self._touched.clear()
 
     def _before(self, new: Checkpoint) -> Checkpoint | None:
         """The checkpoint of an earlier export, which the log must extend."""
