@@ -142,6 +142,11 @@ class Key:
     def __str__(self) -> str:
         return f"{self.name}+{self.id.hex()}"
 
+    @property
+    def vkey(self) -> str:
+        """Its text, in its one form."""
+        return f"{self}+{base64.b64encode(bytes([self.kind]) + self.public).decode()}"
+
     def verify(self, signature: bytes, data: bytes) -> None:
         """Raises InvalidSignature."""
         if self.kind == MLDSA44:
@@ -720,7 +725,11 @@ class Verifier:
             if name in files:
                 self._used.add(name)
                 try:
-                    named += read_keys(files.read(name, MAX_NOTE))
+                    data = files.read(name, MAX_NOTE)
+                    found = read_keys(data)
+                    if "".join(f"{key.vkey}\n" for key in found).encode() != data:
+                        raise Fault("expected one verifier key a line, and nothing else")
+                    named += found
                 except Fault as fault:
                     self.fail("keys", f"{name}: {fault}", file=name)
         self.keys.named = named
