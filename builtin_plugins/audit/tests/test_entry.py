@@ -20,11 +20,13 @@ from rustcare_plugin_audit.entry import (
     Who,
     canonical_value,
     changes,
+    clip,
     commit,
     decode,
     encode,
     fact,
     plain,
+    sealed_values,
 )
 
 texts = st.text(max_size=20)
@@ -133,3 +135,23 @@ def test_a_fact_of_our_own_names_the_audit_plugin() -> None:
     entry = fact("i", 7, "audit.prune", {"before": 10, "ratio": 0.5}).entry
     assert (entry.who, entry.what) == (Who(plugin="rustcare.audit"), What("audit.prune"))
     assert entry.details == {"before": 10, "ratio": "0.5"}
+
+
+@given(
+    st.recursive(
+        st.integers() | st.text(st.characters(), max_size=5) | st.builds(object),
+        lambda i: st.lists(i, max_size=3) | st.dictionaries(st.text(max_size=3), i, max_size=3),
+    )
+)
+def test_any_value_can_be_committed_to(value: Any) -> None:
+    """Values of every kind have a canonical form, also those that JSON cannot hold; an attempt is never lost for its data."""
+    public, sealed = changes(None, {"field": value}, os.urandom)
+    assert public[0].new == commit(bytes.fromhex(sealed[0]["salt_new"]), canonical_value(value))
+    assert msgspec.json.decode(sealed_values({"changes": sealed}))
+
+
+def test_names_are_cut_and_can_be_written() -> None:
+    """Names from outside are cut to a bound and hold no lone surrogate, which no UTF-8 can."""
+    assert clip("x" * 1000) == "x" * 255 + "…"
+    assert clip("a\ud800b") == "a?b"
+    assert clip("é") == "é"

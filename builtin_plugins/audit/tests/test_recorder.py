@@ -142,7 +142,7 @@ async def test_outcomes_of_a_batch_are_one_entry(h: PluginHarness) -> None:
     entry = decode((await h.plugin.trust.log.entries(5, 1))[0])
     assert entry.of == [[0, "success"], [1, "failure", "fhir.not-found"], [2, "interrupted", "", "no"]]
     left = await h.request(audit.UNSETTLED, audit.UnsettledRequest())
-    assert left.attempts == [audit.Unsettled(attempt(3).id, 3, "use")]
+    assert left.attempts == [audit.Unsettled(attempt(3).id, 3, "use", "bus:request@fhir.read")]
     assert (await h.request(audit.SETTLE, audit.SettleRequest([]))).index == -1
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "fact",
     "of_attempt",
     "plain",
+    "sealed_values",
 ]
 
 #: The longest entry in bytes (C2SP tlog-tiles: a length of 16 bits).
@@ -161,12 +162,19 @@ def decode(data: bytes) -> Entry:
     return _decoder.decode(data)
 
 
-def _valid(value: Any) -> Any:
+def _valid(value: Any, depth: int = 0) -> Any:
+    """What JSON can hold, as near as it comes to a value."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
-    if isinstance(value, dict):
-        return {_valid(key): _valid(item) for key, item in value.items()}
-    return [_valid(item) for item in value] if isinstance(value, list) else value
+    if value is None or isinstance(value, (bool, float)):
+        return value
+    if isinstance(value, int):
+        return value if -(2**63) <= value < 2**64 else str(value)
+    if isinstance(value, dict) and depth < 50:
+        return {_valid(str(key)): _valid(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)) and depth < 50:
+        return [_valid(item, depth + 1) for item in value]
+    return type(value).__name__
 
 
 def plain(value: Any) -> Any:
@@ -186,7 +194,9 @@ def plain(value: Any) -> Any:
 
 def clip(text: str, limit: int = TEXT) -> str:
     """Text of at most so many characters: names come from outside, and an entry has to stay small."""
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+    if len(text) > limit:
+        text = f"{text[: limit - 1]}…"
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()  # a lone surrogate cannot be written
 
 
 def of_attempt(attempt: Attempt, action: str, which: Which, changes: list[Change]) -> Entry:
@@ -243,9 +253,17 @@ def fact(id: str, time: int, action: str, details: dict[str, Any] | None = None,
 # commitments
 
 
+def sealed_values(values: dict[str, Any]) -> bytes:
+    """What a sealed part holds: JSON."""
+    return canonical_value(values)
+
+
 def canonical_value(value: Any) -> bytes:
-    """A field's value as it is committed to: JSON with sorted keys."""
-    return _encoder.encode(value)
+    """A field's value as it is committed to: JSON with sorted keys (of what JSON cannot hold, as near as it comes)."""
+    try:
+        return _encoder.encode(value)
+    except (UnicodeEncodeError, TypeError, ValueError, OverflowError, RecursionError):
+        return _encoder.encode(_valid(value))
 
 
 def commit(salt: bytes, value: bytes) -> bytes:
@@ -288,7 +306,7 @@ def changes(
             row[f"salt_{which}"] = salt.hex()
             if len(data) <= min(LONG_VALUE, room):
                 room -= len(data)
-                row[which] = values[which]
+                row[which] = msgspec.json.decode(data)  # as it was committed to
         public.append(Change(clip(name, 100), commitments.get("old", b""), commitments.get("new", b"")))
         sealed.append(row)
     return public, sealed

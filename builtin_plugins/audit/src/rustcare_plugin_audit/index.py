@@ -18,6 +18,7 @@ from rustcare_sdk.errors import RustCareError
 
 from .bundle import Trust
 from .entry import What, Which, Who
+from .errors import LogCorrupt
 from .sealing import context_of
 
 __all__ = ["Index", "Names", "names_in", "token_value"]
@@ -59,6 +60,13 @@ class Indexed(msgspec.Struct, frozen=True):
 
 _decode = msgspec.json.Decoder(Indexed).decode
 _sealed = msgspec.json.Decoder(list[bytes]).decode
+
+
+def _read(place: int, data: bytes) -> Indexed:
+    try:
+        return _decode(data)
+    except msgspec.MsgspecError:
+        raise LogCorrupt("what is stored is no entry", address=f"leaf {place}", leaf=place) from None
 
 
 def token_value(tenant: str, name: str) -> bytes:
@@ -163,7 +171,9 @@ class Index:
             await self._write(_Batch(), min(log.first, start + 1_000_000))
             return
         data = await log.entries(start, count)
-        entries = [(start + offset, _decode(item)) for offset, item in enumerate(data) if item is not None]
+        entries = [
+            (start + offset, _read(start + offset, item)) for offset, item in enumerate(data) if item is not None
+        ]
         batch = _Batch()
         for place, entry in entries:
             batch.add(place, entry)
@@ -261,13 +271,14 @@ class Index:
                 found.setdefault(row["id"], int(row["idx"]))
         return found
 
-    async def unsettled(self, after: int, limit: int) -> list[tuple[str, int, str]]:
-        """Attempts without an outcome after a place: id, place, kind."""
+    async def unsettled(self, after: int, limit: int) -> list[tuple[str, int, str, str]]:
+        """Attempts without an outcome after a place: id, place, kind, capability."""
         await self.catch_up()
         rows = await self._db.fetch(
-            "SELECT id, idx, kind FROM audit_index WHERE outcome = '' AND idx > ? ORDER BY idx LIMIT ?", (after, limit)
+            "SELECT id, idx, kind, capability FROM audit_index WHERE outcome = '' AND idx > ? ORDER BY idx LIMIT ?",
+            (after, limit),
         )
-        return [(row["id"], int(row["idx"]), row["kind"]) for row in rows]
+        return [(row["id"], int(row["idx"]), row["kind"], row["capability"]) for row in rows]
 
 
 class _Batch:

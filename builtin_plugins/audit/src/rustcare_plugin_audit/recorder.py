@@ -19,7 +19,7 @@ from rustcare_sdk.contracts.audit import Outcome
 from rustcare_sdk.errors import AuditUnavailable, BusClosed, DeadlineExceeded, NoProvider, RustCareError
 
 from .bundle import Trust
-from .entry import MAX_ENTRY, Disclosure, Draft, Entry, encode, fact
+from .entry import MAX_ENTRY, Disclosure, Draft, Entry, encode, fact, sealed_values
 from .index import Names, names_in
 from .log import Leaf
 from .sealing import context_of
@@ -157,7 +157,11 @@ class Recorder:
                 await asyncio.sleep(0)  # the others of this turn of the loop hand in theirs
                 await self._slots.acquire()
                 jobs = self._taken()
-                ready = await self._sealed(jobs)
+                try:
+                    ready = await self._sealed(jobs)
+                except asyncio.CancelledError as stopped:
+                    self._fail(jobs, stopped)
+                    raise
                 # Tasks begin in the order in which they are made, so the log gets the batches in order.
                 task = asyncio.get_running_loop().create_task(self._append(ready))
                 self._appends.add(task)
@@ -184,8 +188,7 @@ class Recorder:
             return await self._seal(jobs)
         except Exception as error:
             if len(jobs) == 1 or isinstance(error, _ALL_FAIL):
-                for job in jobs:
-                    self._failed(job, error)
+                self._fail(jobs, error)
                 return []
         ready: list[_Ready] = []
         for job in jobs:
@@ -194,7 +197,7 @@ class Recorder:
 
     async def _seal(self, jobs: list[_Job]) -> list[_Ready]:
         items = [
-            crypto.SealItem(part.subject, _values(part.values), context_of(draft.entry.id), _tenant(draft))
+            crypto.SealItem(part.subject, sealed_values(part.values), context_of(draft.entry.id), _tenant(draft))
             for job in jobs
             for draft in job.drafts
             for part in draft.parts
@@ -224,11 +227,10 @@ class Recorder:
             return
         try:
             places = await self._trust.log.append([leaf for item in ready for leaf in item.leaves])
-        except Exception as error:
-            code = error.code if isinstance(error, RustCareError) else type(error).__name__
-            self._trust.problem = self.last_error = code
-            for item in ready:
-                self._failed(item.job, error)
+        except BaseException as error:
+            self._trust.problem = self._fail([item.job for item in ready], error)
+            if not isinstance(error, Exception):
+                raise  # the plugin is being stopped
             return
         self._trust.problem = ""
         start = places.start
@@ -244,16 +246,19 @@ class Recorder:
         self.written.set()
         self.written = asyncio.Event()
 
-    def _failed(self, job: _Job, error: BaseException) -> None:
+    def _fail(self, jobs: Sequence[_Job], error: BaseException) -> str:
+        """Tell callers that their entries could not be written; the code of why."""
         code = error.code if isinstance(error, RustCareError) else type(error).__name__
         self.last_error = code
-        self.waiting -= len(job.drafts)
+        for job in jobs:
+            self.waiting -= len(job.drafts)
+            if not job.done.done():
+                job.done.set_exception(
+                    AuditUnavailable(f"the entry could not be written ({code})", hint="audit.status says more")
+                )
+                job.done.exception()  # nobody may be waiting any more
         self._made_room()
-        if not job.done.done():
-            job.done.set_exception(
-                AuditUnavailable(f"the entry could not be written ({code})", hint="`rustcare audit status` says more")
-            )
-            job.done.exception()  # nobody may be waiting any more
+        return code
 
     def _made_room(self) -> None:
         self._room.set()
@@ -267,13 +272,6 @@ class Recorder:
 
 def _tenant(draft: Draft) -> str:
     return draft.entry.which.tenant if draft.entry.which is not None else "default"
-
-
-def _values(values: dict[str, Any]) -> bytes:
-    return _json.encode(values)
-
-
-_json = msgspec.json.Encoder(order="sorted")
 
 
 def _row(outcome: Outcome) -> list[Any]:
@@ -381,7 +379,7 @@ def _fitted(entry: Entry) -> list[Entry]:
     for rows in changed[1:]:
         go_on(changes=rows)
     details = entry.details
-    text = _json.encode(details).decode()
+    text = sealed_values(details).decode()
     if len(text) > TEXT // 4:
         details = {"continued": True}
         for start in range(0, len(text), TEXT // 2):

@@ -7,6 +7,7 @@ the subject's key sealed stays closed for good.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -25,6 +26,8 @@ from .sealing import context_of, resource_subject
 __all__ = ["MAX_PAGE", "Reader", "check_limit", "moment"]
 
 MAX_PAGE = 1_000
+NEAR, WIDE = 16, 1_000  # entries that are so near each other are read in one go, so many at most
+ABREAST = 32  # reads at once
 
 _COLUMNS = "e.idx, e.kind, e.tenant, e.outcome, e.code, e.effect, e.outcome_idx, e.head"
 _HEAD = "h.outcome AS h_outcome, h.code AS h_code, h.effect AS h_effect, h.outcome_idx AS h_outcome_idx"
@@ -154,7 +157,8 @@ class Reader:
 
     async def read(self, rows: Sequence[Row]) -> list[EntryRow]:
         """Rows of the index with their entries, opened."""
-        entries = [await self._entry(int(row["idx"])) for row in rows]
+        found_at = await self._entries([int(row["idx"]) for row in rows])
+        entries = [found_at.get(int(row["idx"])) for row in rows]
         decoded: list[Entry | None] = [None if data is None else decode(data) for data in entries]
         items = [
             crypto.OpenItem(sealed, context_of(entry.continues or entry.id))
@@ -188,8 +192,21 @@ class Reader:
             )
         return found
 
-    async def _entry(self, place: int) -> bytes | None:
-        return (await self._trust.log.entries(place, 1))[0]
+    async def _entries(self, places: Sequence[int]) -> dict[int, bytes | None]:
+        """The bytes of entries; those that are near each other are read together."""
+        runs: list[list[int]] = []
+        for place in sorted(set(places)):
+            if runs and place - runs[-1][1] <= NEAR and place - runs[-1][0] < WIDE:
+                runs[-1][1] = place
+            else:
+                runs.append([place, place])
+        found: dict[int, bytes | None] = {}
+        for start in range(0, len(runs), ABREAST):
+            some = runs[start : start + ABREAST]
+            read = await asyncio.gather(*(self._trust.log.entries(low, high - low + 1) for low, high in some))
+            for (low, _), data in zip(some, read, strict=True):
+                found.update(enumerate(data, low))
+        return found
 
 
 def _cursor(text: str) -> int:

@@ -83,7 +83,7 @@ class Recording(Plugin):
     async def unsettled(self, message: Message[audit.UnsettledRequest]) -> audit.UnsettledReply:
         """Attempts without an outcome."""
         found = await self.trust.index.unsettled(message.data.after, max(1, message.data.limit))
-        return audit.UnsettledReply([audit.Unsettled(id, place, kind) for id, place, kind in found])
+        return audit.UnsettledReply([audit.Unsettled(*row) for row in found])
 
     @serve(audit.POLICY)
     async def must(self, message: Message[audit.PolicyRequest]) -> audit.PolicyReply:

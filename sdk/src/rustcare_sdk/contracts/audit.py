@@ -58,6 +58,8 @@ __all__ = [
     "DisclosureRequest",
     "DisclosuresReply",
     "DisclosuresRequest",
+    "EffectsReply",
+    "EffectsRequest",
     "EntriesRequest",
     "EntryRow",
     "LogStatus",
@@ -222,6 +224,7 @@ class Unsettled:
     id: str
     index: int
     kind: str
+    capability: str = ""
 
 
 @dataclass(frozen=True)
@@ -229,6 +232,27 @@ class UnsettledReply:
     """In the order of the log. Facts need no outcome."""
 
     attempts: list[Unsettled] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class EffectsRequest:
+    """Which of these attempts took effect? Asked of a plugin's own service `NAME.effects` after the process had died.
+
+    A plugin that serves it writes the `id` of the message that it handles (which is the attempt's, when the message had to
+    be on record) down in the transaction that is the effect. With `forget`, what it wrote down before it started is of no
+    use any more.
+    """
+
+    attempts: list[str] = field(default_factory=list)
+    forget: bool = False
+
+
+@dataclass(frozen=True)
+class EffectsReply:
+    """`services`: those whose effects it writes down; of others it cannot tell. `happened`: of the attempts asked about."""
+
+    services: list[str] = field(default_factory=list)
+    happened: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
