@@ -57,7 +57,7 @@ class Figures:
 
     async def compute(self, evaluation: Evaluation, cited: Iterable[int]) -> None:
         """Check everything. `cited`: the leaves that the report cites by itself."""
-        self._gapless()
+        self._gapless(evaluation)
         self._of_evaluation(evaluation)
         await self._checkpoints(evaluation)
         self._cosigned()
@@ -70,12 +70,13 @@ class Figures:
         status: Status = "contradicted" if bad.count else "evidenced" if good.count else "not evidenced"
         self._found[name] = status, good.count, good.places, bad.places, note
 
-    def _gapless(self) -> None:
+    def _gapless(self, evaluation: Evaluation) -> None:
+        """Of the whole log. Where it has no entry of the report's time, that evidences nothing about this time."""
         reading = self._reading
         note = f"entries 0 to {reading.size - 1}" if reading.size else ""
         if reading.gone:
             note += f", of which the first {reading.gone} were disposed of; their hashes are in the tree still"
-        self._set("gapless", reading.present, reading.missing, note)
+        self._set("gapless", reading.present if evaluation.entries else Cites(), reading.missing, note)
 
     def _of_evaluation(self, evaluation: Evaluation) -> None:
         nothing = Cites()
@@ -123,10 +124,11 @@ class Figures:
 
     def _cosigned(self) -> None:
         others = Cites()
+        note = "as the checkpoint says; each witness's key checks its own line"
         for signature in self._checkpoint.signatures if self._checkpoint.size else ():
             if signature.name != self._checkpoint.origin:
                 others.add(self._checkpoint.size - 1)
-        self._set("cosigned", others, Cites(), "as the checkpoint says; each witness's key checks its own line")
+        self._set("cosigned", others, Cites(), note if others.count else "")
 
     async def _inclusion(self, places: Sequence[int]) -> None:
         proved, failed = Cites(), Cites()

@@ -69,7 +69,7 @@ class Reporting(Plugin):
 
     def _scope(self, asked: ReportRequest, tenant: str) -> Scope:
         now = self.ctx.now()
-        end = moment(asked.until, "audit.report:until") if asked.until else _micros(now)
+        end = moment(asked.until, "audit.report:until") if asked.until else _micros(now) + 1
         begin = moment(asked.since, "audit.report:since") if asked.since else _micros(_six_years_before(end))
         if begin >= end:
             raise InvalidRequest("expected since before until", address="audit.report:since")
