@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import uuid
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 from rustcare_kernel import Kernel
 from rustcare_plugin_audit.entry import decode
@@ -210,3 +213,31 @@ async def test_the_accounting_of_a_patient(tmp_path: Path) -> None:
         assert row.shredded
         assert row.opened == [{}]
         await sound(kernel)
+
+
+async def test_on_postgresql(tmp_path: Path, postgres_dsn: str) -> None:
+    """On PostgreSQL the plugin does the same: on record, found, counted, made again, sound after a restart."""
+    connection = await asyncpg.connect(postgres_dsn)
+    name = f"audit_{uuid.uuid4().hex[:12]}"
+    await connection.execute(f'CREATE DATABASE "{name}"')
+    server = urlsplit(postgres_dsn)
+    address = server._replace(path=f"/{name}").geturl()
+    try:
+        async with Kernel(tmp_path, store=address, log_level="silent") as kernel:
+            await running(kernel, "crypto", "audit", "fhir")
+            await asyncio.gather(*(kernel.request(fhir.STORE, store(f"p{number}")) for number in range(20)))
+            disclosed = audit.DisclosureRequest("Patient/p1", "Health Department", "lab results", "PUBHLTH")
+            await kernel.request(audit.DISCLOSE, disclosed)
+            await check_stores(kernel, [f"p{number}" for number in range(20)])
+            await kernel.request(audit.REINDEX, audit.ReindexRequest())
+        async with Kernel(tmp_path, store=address, log_level="silent") as kernel:
+            await check_stores(kernel, [f"p{number}" for number in range(20)])
+            asked = audit.SearchRequest(patient="Patient/p1", resource="Patient/p1", type="Patient", tenant="default")
+            found = await kernel.request(audit.SEARCH, asked, type=audit.SearchReply)
+            assert [row.entry["kind"] for row in found.rows] == ["disclosure", "use"]
+            accounting = audit.DisclosuresRequest("Patient/p1")
+            assert (await kernel.request(audit.DISCLOSURES, accounting, type=audit.DisclosuresReply)).count == 1
+            await sound(kernel)
+    finally:
+        await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        await connection.close()
