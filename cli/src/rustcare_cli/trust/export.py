@@ -9,22 +9,42 @@ contradicts it.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from rustcare_sdk.errors import RustCareError
 
 from rustcare_cli._errors import CommandFailed, EvidenceContradicted
 
 from . import verify_audit
 from ._ask import Ask, asker
 from ._files import put, sync_folder
-from .verify_audit import MAX_NOTE, WIDTH, Checkpoint, Fault, read_file, tile_path, verify_consistency
+from .verify_audit import (
+    ED25519,
+    MAX_NOTE,
+    MLDSA44,
+    WIDTH,
+    Checkpoint,
+    Fault,
+    Key,
+    read_file,
+    tile_path,
+    verify_consistency,
+)
 
 if TYPE_CHECKING:
     from rustcare_kernel.control import ControlClient
 
 __all__ = ["export_evidence"]
+
+#: Keys of the keyring that sign what is in the folder, and the name that they sign in (empty: the log's).
+LOG_KEYS = {"audit-log": "", "audit-log-ml-dsa": "", "crypto-certificates": "crypto-certificates"}
+KINDS = {"ed25519": ED25519, "ml-dsa-44": MLDSA44}
+#: Facts of the log that hold a statement.
+STATEMENTS = ("audit.prune", "audit.pruned", "audit.shred", "audit.shredded")
 
 
 def export_evidence(
@@ -67,8 +87,8 @@ class Exporter:
         kept = self._checkpoints(old, new, checkpoints)
         for name, reference in patients:
             self._patient(name, reference, new.size)
-        self._statements(status["first"])
-        self._keys(latest["key"], status)
+        self._statements()
+        self._keys(new.origin, latest["key"], status)
         self._sync()  # what the checkpoint speaks of is there before it is
         self._put("checkpoint", latest["text"].encode())
         self._sync()
@@ -166,25 +186,44 @@ class Exporter:
         data = json.dumps(evidence, indent=2).encode()
         self._put(f"disclosures/{name or evidence['pseudonym']}.json", data)
 
-    def _statements(self, first: int) -> None:
+    def _statements(self) -> None:
         """Signed statements of what was disposed of: the log's own entries hold them."""
-        for action in ("audit.prune", "audit.shred") if first else ("audit.shred",):
+        for action in STATEMENTS:
             after = ""
             while True:
                 page = self.ask("audit.search", action=action, after=after, oldest_first=True)
                 for row in page["rows"]:
                     statement = row["entry"].get("details", {}).get("statement")
-                    if isinstance(statement, str):
-                        self._put(f"statements/{row['index']}.json", statement.encode())
+                    if isinstance(statement, dict):
+                        self._put(f"statements/{row['index']}.json", json.dumps(statement, indent=2).encode())
                 after = page["next"]
                 if not after:
                     break
 
-    def _keys(self, key: str, status: dict[str, Any]) -> None:
-        self._put("key.vkey", (key.strip() + "\n").encode())
-        witnesses = [str(row["key"]) for row in status["witnesses"] if row.get("key")]
+    def _keys(self, origin: str, key: str, status: dict[str, Any]) -> None:
+        """The log's keys, all versions of them, and the keyring's key for certificates."""
+        lines = [key.strip()]
+        for name, owner in LOG_KEYS.items():
+            lines += [line for line in self._versions(name, owner or origin) if line not in lines]
+        self._put("key.vkey", "".join(f"{line}\n" for line in lines).encode())
+        witnesses = [str(each) for row in status["witnesses"] for each in row.get("keys", ())]
         if witnesses:
-            self._put("witnesses.vkey", "".join(f"{line}\n" for line in witnesses).encode())
+            self._put("witnesses.vkey", "".join(f"{line}\n" for line in dict.fromkeys(witnesses)).encode())
+
+    def _versions(self, name: str, owner: str) -> list[str]:
+        try:
+            versions = self.ask("crypto.key.read", key=name)["versions"]
+        except RustCareError:  # there is none: the log has no second key, or another keyring signs
+            return []
+        lines = []
+        for version in (item["version"] for item in reversed(versions) if item["state"] != "destroyed"):
+            found = self.ask("crypto.key.public", key=name, version=version)
+            kind = KINDS.get(found["algorithm"])
+            if kind is not None:
+                public = base64.b64decode(found["raw"])
+                id_ = hashlib.sha256(owner.encode() + b"\n" + bytes([kind]) + public).digest()[:4]
+                lines.append(Key(owner, id_, kind, public).vkey)
+        return lines
 
     def _tidy(self, size: int, first: int) -> None:
         """Partial tiles that a longer one has replaced, and entries that were disposed of since."""
