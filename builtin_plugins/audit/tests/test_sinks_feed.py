@@ -269,7 +269,7 @@ async def test_a_silent_receiver_slows_nobody(make: Make, tmp_path: Path) -> Non
         port = silent.getsockname()[1]
         slow = {"name": "slow", "format": "text", "to": "syslog", "host": "127.0.0.1", "port": port, "plain": True}
         quick = {"name": "quick", "format": "entry", "to": "file", "path": str(tmp_path / "a.jsonl")}
-        async with make(quick, {**slow, "timeout": 300}) as h:
+        async with make(quick, {**slow, "timeout": 20}) as h:
             for number in range(1, 40):
                 await use(h, number)
             await until(h, caught_up)

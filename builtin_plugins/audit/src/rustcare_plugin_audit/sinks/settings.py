@@ -9,7 +9,7 @@
 | `begin` | of a new sink: `first` (default: the first entry there is) or `now` |
 | `skip` | actions that are not told; default `capability.used`, which are counts |
 | `batch` | events in one delivery, default 200 |
-| `timeout` | seconds for each step of a delivery, default 10 |
+| `timeout` | seconds for each step of a delivery, default 5, at most 20: a hand-over to another version waits for it |
 | `host`, `port` | of `syslog` |
 | `tls`, `plain` | of `syslog`: `{ca, certificate, key, name}` (files); `plain` true: TCP without TLS |
 | `hostname`, `enterprise` | what a syslog message says of where it comes from |
@@ -61,7 +61,7 @@ class SinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     begin: Literal["first", "now"] = "first"
     skip: tuple[str, ...] = ("capability.used",)
     batch: int = 200
-    timeout: float = 10.0
+    timeout: float = 5.0
     host: str = ""
     port: int = 6514
     plain: bool = False
@@ -104,8 +104,8 @@ def _check(one: SinkSettings, address: str) -> None:
         raise wrong("name", "letters, digits and - in the name of a sink, 63 at most")
     if not 1 <= one.batch <= 5_000:
         raise wrong("batch", f"a batch of 1 to 5000 events, got {one.batch}")
-    if not 0.1 <= one.timeout <= 300:
-        raise wrong("timeout", f"0.1 to 300 seconds, got {one.timeout}")
+    if not 0.1 <= one.timeout <= 20:
+        raise wrong("timeout", f"0.1 to 20 seconds, got {one.timeout}")
     if one.to in ("http", "fhir") and one.format != "fhir":
         raise wrong("format", f"format fhir for a sink to {one.to}, got {one.format}")
     if one.to == "syslog" and not one.host:

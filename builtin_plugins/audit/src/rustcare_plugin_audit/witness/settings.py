@@ -5,7 +5,7 @@
 | `url` | the submission prefix, `http://` or `https://` |
 | `keys` | the witness's verifier keys (vkeys; type 0x04 Ed25519, 0x06 ML-DSA-44), one or more of one name |
 | `ca` | a file to verify its TLS certificate with, empty for the system's |
-| `timeout` | seconds for each step, default 10 |
+| `timeout` | seconds for each step, default 5, at most 20 |
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class _Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: str
     keys: list[str]
     ca: str = ""
-    timeout: float = 10.0
+    timeout: float = 5.0
 
 
 class WitnessSettings(msgspec.Struct, frozen=True):
@@ -40,7 +40,7 @@ class WitnessSettings(msgspec.Struct, frozen=True):
     url: str
     keys: tuple[VerifierKey, ...]
     ca: str = ""
-    timeout: float = 10.0
+    timeout: float = 5.0
 
     def tls(self) -> ssl.SSLContext:
         """The server is always verified."""
@@ -67,8 +67,8 @@ def read_witnesses(rows: Iterable[Mapping[str, Any]]) -> list[WitnessSettings]:
             )
         if not _URL.fullmatch(one.url):
             raise WitnessInvalid("expected an http or https address without a password", address=f"{address}.url")
-        if not 0.1 <= one.timeout <= 300:
-            raise WitnessInvalid(f"expected 0.1 to 300 seconds, got {one.timeout}", address=f"{address}.timeout")
+        if not 0.1 <= one.timeout <= 20:
+            raise WitnessInvalid(f"expected 0.1 to 20 seconds, got {one.timeout}", address=f"{address}.timeout")
         if any(other.name == keys[0].name for other in found):
             raise WitnessInvalid(f"expected each witness once, got {keys[0].name} twice", address=address)
         found.append(WitnessSettings(keys[0].name, one.url, keys, one.ca, one.timeout))
