@@ -61,9 +61,10 @@ class Sample(Plugin):
     @serve("audit.unsettled")
     async def unsettled(self, message: Message[audit.UnsettledRequest]) -> audit.UnsettledReply:
         rows = await self.ctx.db.fetch(
-            "SELECT id, n, kind FROM entries WHERE n > ? AND outcome IS NULL AND kind <> 'fact' ORDER BY n LIMIT 10",
+            "SELECT id, n, kind, capability FROM entries "
+            "WHERE n > ? AND outcome IS NULL AND kind <> 'fact' ORDER BY n LIMIT 10",
             (message.data.after,))
-        return audit.UnsettledReply([audit.Unsettled(row["id"], row["n"], row["kind"]) for row in rows])
+        return audit.UnsettledReply([audit.Unsettled(*row.values()) for row in map(dict, rows)])
 
     @serve("recorder.entries")
     async def entries(self, message):

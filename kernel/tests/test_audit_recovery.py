@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from rustcare_kernel import Kernel
+from rustcare_kernel.package import Package
 from rustcare_sdk.errors import StoreError
 
 from .plugins import Board, board, package, quiet
@@ -40,9 +41,12 @@ async def main(folder, point):
                 Catalog.put = lambda *a, **k: (put(*a, **k), die())
             elif point == "told":
                 Journal.ended = lambda *a, **k: (ended(*a, **k), die())
-            else:
+            elif point == "use":
                 desk.on["acme.sample", "1.0.0", "answer"] = die
                 await kernel.request("sample.ask")
+            else:
+                desk.die = die
+                await kernel.request("keeper.keep", point)
             await kernel.install(package("acme.other"), consent=True)
 
 asyncio.run(main(*sys.argv[1:]))
@@ -55,11 +59,42 @@ def desk() -> Iterator[Board]:
         yield made
 
 
+#: A plugin that notes, in the transaction that is the effect, under which id it is on record.
+KEEPER = """
+@serve("keeper.keep")
+async def keep(self, message):
+    if message.data == "keep-before":
+        board.die()
+    async with self.ctx.db.transaction() as tx:
+        await tx.execute("INSERT INTO kept (attempt) VALUES (?)", (message.id,))
+    if message.data == "keep-after":
+        board.die()
+
+@serve("keeper.effects")
+async def effects(self, message):
+    rows = await self.ctx.db.fetch("SELECT attempt FROM kept")
+    return {"services": ["keeper.keep"], "happened": [row["attempt"] for row in rows]}
+"""
+
+
+def keeper() -> Package:
+    """The package of that plugin."""
+    uses = ("bus:serve@keeper.keep", "bus:serve@keeper.effects", "db:read@*", "db:write@*")
+    return package(
+        "acme.keeper",
+        asks=dict.fromkeys(uses, "required"),
+        toml='[provides]\n"keeper.keep" = "1.0.0"\n"keeper.effects" = "1.0.0"',
+        more=KEEPER,
+        files={"migrations/0001_kept.sql": b"CREATE TABLE kept (attempt TEXT PRIMARY KEY)"},
+    )
+
+
 async def prepared(folder: Path) -> None:
     """A data folder with a recorder and a plugin."""
     async with quiet(folder) as kernel:
-        await kernel.install(recorder("bus:request@sample.ask"), consent=True)
+        await kernel.install(recorder("bus:request@sample.ask", "bus:request@keeper.*"), consent=True)
         await kernel.install(package(), consent=True)
+        await kernel.install(keeper(), consent=True)
 
 
 def killed(folder: Path, point: str) -> None:
@@ -111,6 +146,20 @@ async def test_an_interrupted_use_is_settled_at_the_next_start(tmp_path: Path, d
         ]
 
 
+@pytest.mark.parametrize(("point", "effect"), [("keep-before", "no"), ("keep-after", "yes")])
+async def test_a_provider_that_notes_effects_is_asked(tmp_path: Path, desk: Board, point: str, effect: str) -> None:
+    """Killed before the provider's commit the entry says that nothing happened, after it that it did."""
+    await prepared(tmp_path)
+    killed(tmp_path, point)
+    for _ in range(2):
+        async with quiet(tmp_path) as kernel:
+            await kernel.have_on_record()
+            rows = [row for row in await kernel.request("recorder.entries") if row["kind"] == "use"]
+            assert [(row["capability"], row["outcome"], row["effect"]) for row in rows] == [
+                ("bus:request@keeper.keep", "interrupted", effect)
+            ]
+
+
 async def test_what_was_journaled_reaches_the_log_once(tmp_path: Path, desk: Board) -> None:
     """Operations while the log was away are in it after the next start, each once, with their outcomes."""
     await prepared(tmp_path)
@@ -124,4 +173,5 @@ async def test_what_was_journaled_reaches_the_log_once(tmp_path: Path, desk: Boa
             found = [(row["outcome"], row["effect"]) for row in rows if row["action"] == "plugin.disable"]
             assert found == [("success", "yes")]
     async with quiet(tmp_path) as kernel:
+        await kernel.have_on_record()
         assert kernel._gate.journal.rows() == []

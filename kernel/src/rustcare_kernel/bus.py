@@ -46,7 +46,13 @@ class Gate(Protocol):
 
     def audits(self, sender: str, key: str, scope: str) -> bool: ...
     async def through(
-        self, sender: Sender, call: Call, key: str, scope: str, data: Any, work: Callable[[], Coroutine[Any, Any, Any]]
+        self,
+        sender: Sender,
+        call: Call,
+        key: str,
+        scope: str,
+        data: Any,
+        work: Callable[[str], Coroutine[Any, Any, Any]],
     ) -> Any: ...
     async def inside(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any: ...
 
@@ -220,9 +226,9 @@ class Bus:
         timeout: float | None = None,
         headers: Mapping[str, str] | None = None,
         *,
-        passed: bool = False,
+        passed: str = "",
     ) -> Any:
-        """Ask the provider of a service; its answer, or its typed error. `passed`: it is on record already.
+        """Ask the provider of a service; its answer, or its typed error. `passed`: the attempt's id, when it is on record.
 
         Raises:
             NoProvider: nobody serves it.
@@ -237,7 +243,7 @@ class Bus:
         gate = self.gate
         if gate is not None and not passed:
             if sender.name == gate.recorder:
-                return await gate.inside(lambda: self.request(sender, service, data, timeout, headers, passed=True))
+                return await gate.inside(lambda: self.request(sender, service, data, timeout, headers, passed="-"))
             if gate.audits(sender.name, "bus:request", service):
                 return await self._request_on_record(gate, sender, service, data, timeout, headers)
         started = _monotonic()
@@ -290,7 +296,7 @@ class Bus:
         if started + provider.limit < deadline:
             deadline = started + provider.limit
         message = Message(
-            service, data, sender.name, call, deadline, _now(), NO_HEADERS if headers is None else headers
+            service, data, sender.name, call, deadline, _now(), NO_HEADERS if headers is None else headers, passed
         )
         if self.observer is not None:
             self.observer(message)
@@ -342,9 +348,9 @@ class Bus:
             sender.rights.permit(sender.rights.request, "request", service, call.tenant)
         deadline = None if timeout is None else _monotonic() + timeout
 
-        def work() -> Coroutine[Any, Any, Any]:
+        def work(attempt: str) -> Coroutine[Any, Any, Any]:
             left = None if deadline is None else max(0.0, deadline - _monotonic())
-            return self.request(sender, service, data, left, headers, passed=True)
+            return self.request(sender, service, data, left, headers, passed=attempt)
 
         return await gate.through(sender, call, "bus:request", service, data, work)
 
@@ -460,11 +466,11 @@ class Bus:
         headers: Mapping[str, str] | None = None,
         confirm: bool = False,
         *,
-        passed: bool = False,
+        passed: str = "",
     ) -> Delivery | None:
         """Hand an event to every subscriber's queue; with `confirm`, return when all of them have handled it.
 
-        `passed`: it is on record already. Raises AuditUnavailable when it must be, and cannot be.
+        `passed`: the attempt's id, when it is on record. Raises AuditUnavailable when it must be, and cannot be.
 
         A full queue whose policy is `block` makes this wait. The event is in every queue, or in line for it, before this
         waits for any: so each subscriber gets events in the order in which they were published, however slow another is.
@@ -482,7 +488,7 @@ class Bus:
                 "bus:publish",
                 subject,
                 data,
-                lambda: self.publish(sender, subject, data, headers, confirm, passed=True),
+                lambda attempt: self.publish(sender, subject, data, headers, confirm, passed=attempt),
             )
             return published
         if rights is not None:
@@ -499,7 +505,9 @@ class Bus:
         direct, groups = route
         if not direct and not groups and self.observer is None:
             return Delivery(0, 0) if confirm else None  # nobody listens: there is nothing to make a message for
-        message = Message(subject, data, sender.name, call, None, _now(), NO_HEADERS if headers is None else headers)
+        message = Message(
+            subject, data, sender.name, call, None, _now(), NO_HEADERS if headers is None else headers, passed
+        )
         if self.observer is not None:
             self.observer(message)
         if confirm:

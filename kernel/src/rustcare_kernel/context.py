@@ -224,7 +224,7 @@ class PluginContext:
             return await work()
         message = current_message.get()
         call = self.sender.call if message is None else message.call
-        return await gate.through(self.sender, call, key, scope, None, work)
+        return await gate.through(self.sender, call, key, scope, None, lambda attempt: work())
 
     def succeed(self, predecessor: PluginContext) -> None:
         """This context is for a new version: its listeners take over the sockets, and accept only from `go_live` on."""

@@ -115,7 +115,9 @@ class Kernel(Administration):
                 self.grants.add(grant)
             for plugin, tenant in self.catalog.tenants_with_a_say():
                 self.grants.remember_tenant(plugin, tenant)
-            self._gate = Gate(self.bus, Journal(self.catalog), self._logs, self.name, self._version_of, self._base)
+            self._gate = Gate(
+                self.bus, Journal(self.catalog), self._logs, self.name, self._version_of, self._base, self._effects_of
+            )
             self._operations = Operations(self._gate)
             await asyncio.to_thread(self._gate.load)
             self.bus.serve(ACCOUNTING, self._serve_accounting)
@@ -271,6 +273,8 @@ class Kernel(Administration):
                 self._gate.recorder_up(event.plugin)
             elif new not in (State.ACTIVE, State.DEGRADED, State.DRAINING):
                 self._gate.recorder_down(event.plugin)
+        if manifest is not None and new is State.ACTIVE and old is State.STARTING:
+            self._gate.provider_up(manifest.provides)
         if self._open:
             self._spawn(self.bus.publish(self._system, STATE, event), f"{event.plugin} is {new.value}")
 
@@ -288,6 +292,13 @@ class Kernel(Administration):
 
     def _base(self) -> frozenset[str]:
         return self._fleet.base(self._gate.recorder)
+
+    def _effects_of(self, service: str) -> str:
+        """The service `NAME.effects` of the plugin that provides a service."""
+        for manifest in self._fleet.manifests.values():
+            if service in manifest.provides:
+                return next((name for name in manifest.provides if name.endswith(".effects")), "")
+        return ""
 
     async def _count(self) -> None:
         """Once a second, have what was used since on record; and attach a recorder whose first try failed."""

@@ -46,7 +46,7 @@ class Change:
 class Request:
     """A wish to write. With a `key`: once only. `delete` names a resource instead of giving one (`type`, `id`).
 
-    `merge`: see `merging`.
+    `merge`: see `merging`. `attempt`: the id under which the wish is on record, to say later that it was granted.
     """
 
     tenant: str
@@ -56,6 +56,7 @@ class Request:
     delete: tuple[str, str] | None = None
     if_match: int | None = None
     merge: bool = False
+    attempt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +213,13 @@ class Engine:
                 await self._store.write(tx, plan.versions)
             if plan.answers:
                 await self._store.answer(tx, plan.answers)
+            done = [
+                request.attempt
+                for request, result in zip(requests, results, strict=True)
+                if request.attempt and isinstance(result, Done)
+            ]
+            if done:
+                await self._store.took_effect(tx, done, updated)
         return results
 
     def _decide(self, request: Request, known: _Tenant, plan: _Plan, updated: str) -> Done:

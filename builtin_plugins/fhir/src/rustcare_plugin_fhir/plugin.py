@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from rustcare_sdk import Health, Message, Plugin, serve
 from rustcare_sdk.contracts import fhir
+from rustcare_sdk.contracts.audit import EffectsReply, EffectsRequest
 
 from .engine import Done, Engine, Request
 from .errors import InvalidRequest, ResourceGone, ResourceNotFound
@@ -17,6 +18,8 @@ from .store import ResourceStore
 
 __all__ = ["Fhir"]
 
+#: Services whose effects are noted with the id under which they are on record.
+WRITES = (fhir.STORE, fhir.CREATE, fhir.UPDATE, fhir.DELETE)
 MAX_KEY = 1024
 MAX_PAGE = 10_000
 _NEWEST = 2**31 - 1
@@ -31,6 +34,7 @@ class Fhir(Plugin):
     async def start(self) -> None:
         """Open the store and start writing."""
         config: Mapping[str, Any] = self.ctx.config
+        self.started = self.ctx.now().strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
         self.store = ResourceStore(self.ctx.db)
         self.events = bool(config.get("events", True))
         self.engine = Engine(
@@ -76,14 +80,18 @@ class Fhir(Plugin):
         prepared = tuple(
             prepare(one, f"resources[{index}]", merge=asked.merge) for index, one in enumerate(asked.resources)
         )
-        return (await self._write(Request(message.tenant, prepared, asked.key, asked.source, merge=asked.merge))).reply
+        return (
+            await self._write(
+                Request(message.tenant, prepared, asked.key, asked.source, merge=asked.merge, attempt=message.uid)
+            )
+        ).reply
 
     @serve(fhir.CREATE)
     async def create(self, message: Message[fhir.CreateRequest]) -> fhir.ResourceReply:
         """Store a new resource under a new id."""
         id = str(uuid.UUID(bytes=self.ctx.random(16), version=4))
         prepared = prepare({**message.data.resource, "id": id}, "resource")
-        done = await self._write(Request(message.tenant, (prepared,)))
+        done = await self._write(Request(message.tenant, (prepared,), attempt=message.uid))
         return fhir.ResourceReply(msgspec.json.decode(done.content), str(done.version), created=True)
 
     @serve(fhir.UPDATE)
@@ -92,7 +100,7 @@ class Fhir(Plugin):
         asked = message.data
         prepared = prepare(asked.resource, "resource")
         wanted = _version(asked.if_match, "fhir.update:if_match")
-        done = await self._write(Request(message.tenant, (prepared,), if_match=wanted))
+        done = await self._write(Request(message.tenant, (prepared,), if_match=wanted, attempt=message.uid))
         content = done.content
         if not content:
             row = await self.store.read(message.tenant, prepared.ref, done.version)
@@ -106,8 +114,18 @@ class Fhir(Plugin):
         asked = message.data
         check_identity(asked.type, asked.id, "fhir.delete")
         wanted = _version(asked.if_match, "fhir.delete:if_match")
-        done = await self._write(Request(message.tenant, delete=(asked.type, asked.id), if_match=wanted))
+        done = await self._write(
+            Request(message.tenant, delete=(asked.type, asked.id), if_match=wanted, attempt=message.uid)
+        )
         return fhir.DeleteReply(str(done.version) if done.changes else "")
+
+    @serve(fhir.EFFECTS)
+    async def effects(self, message: Message[EffectsRequest]) -> EffectsReply:
+        """Which recorded attempts to write took effect, for the kernel after a crash."""
+        if message.data.forget:
+            await self.store.forget_effects(self.started)
+            return EffectsReply()
+        return EffectsReply(list(WRITES), await self.store.effects(message.data.attempts))
 
     # reading
 

@@ -114,6 +114,27 @@ class ResourceStore:
         """Remember what was answered: (tenant, key, reply, time)."""
         await tx.execute_many("INSERT INTO requests (tenant, request_key, reply, stored) VALUES (?, ?, ?, ?)", rows)
 
+    async def took_effect(self, tx: Queries, attempts: Sequence[str], when: str) -> None:
+        """Note, in the transaction that is the effect, under which ids it is on record."""
+        await tx.execute_many(
+            "INSERT INTO effects (attempt, stored) VALUES (?, ?) ON CONFLICT DO NOTHING",
+            [(attempt, when) for attempt in attempts],
+        )
+
+    # effects
+
+    async def effects(self, attempts: Sequence[str]) -> list[str]:
+        """Those of the attempts that took effect."""
+        found: list[str] = []
+        for part in _padded(list(attempts)):
+            rows = await self.db.fetch(f"SELECT attempt FROM effects WHERE attempt IN ({_marks(part)})", part)
+            found += [row["attempt"] for row in rows]
+        return found
+
+    async def forget_effects(self, before: str) -> None:
+        """What was noted before is settled."""
+        await self.db.execute("DELETE FROM effects WHERE stored < ?", (before,))
+
     # reading
 
     async def read(self, tenant: str, ref: str, version: int | None) -> Mapping[str, Any] | None:

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from contextvars import Context, ContextVar
-from typing import Any
+from typing import Any, Literal
 
 from rustcare_sdk.capability import Capability, covers, parse
 from rustcare_sdk.contracts.audit import (
@@ -25,12 +25,15 @@ from rustcare_sdk.contracts.audit import (
     SETTLE,
     UNSETTLED,
     Attempt,
+    EffectsReply,
+    EffectsRequest,
     Outcome,
     PolicyReply,
     PolicyRequest,
     RecordReply,
     RecordRequest,
     SettleRequest,
+    Unsettled,
     UnsettledReply,
     UnsettledRequest,
 )
@@ -73,6 +76,7 @@ class Gate:
     Args:
         version_of: the version of a running plugin.
         base: the recorder and every plugin that it needs, by id.
+        effects_of: for a service, the one that can tell which attempts on it took effect (empty: there is none).
     """
 
     PAUSE = 0.01  # seconds in which outcomes are collected
@@ -87,6 +91,7 @@ class Gate:
         name: str,
         version_of: Callable[[str], str],
         base: Callable[[], frozenset[str]],
+        effects_of: Callable[[str], str],
     ) -> None:
         self.recorder = ""
         self.ready = False
@@ -96,6 +101,8 @@ class Gate:
         self._sender = Sender(name, None)
         self._version_of = version_of
         self.base = base
+        self._effects_of = effects_of
+        self._doubtful: dict[str, list[Unsettled]] = {}
         self._must: dict[str, list[Capability]] = {}
         self._answers: dict[tuple[str, str], bool] = {}
         self._attaching: asyncio.Task[None] | None = None
@@ -162,9 +169,15 @@ class Gate:
     # the way through
 
     async def through(
-        self, sender: Sender, call: Call, key: str, scope: str, data: Any, work: Callable[[], Coroutine[Any, Any, Any]]
+        self,
+        sender: Sender,
+        call: Call,
+        key: str,
+        scope: str,
+        data: Any,
+        work: Callable[[str], Coroutine[Any, Any, Any]],
     ) -> Any:
-        """Have a use recorded, then do it; its outcome is recorded as well.
+        """Have a use recorded, then do it (`work` takes the attempt's id); its outcome is recorded as well.
 
         Raises AuditUnavailable (nothing was done), or what `work` raises.
         """
@@ -190,7 +203,7 @@ class Gate:
             by_journal=not self.ready and plugin in self.base(),
         )
         try:
-            result = await work()
+            result = await work(ticket.id)
         except BaseException as error:
             self.leave(ticket, error)
             raise
@@ -443,13 +456,42 @@ class Gate:
             if not reply.attempts:
                 return
             after = reply.attempts[-1].index
-            left = [
-                Outcome(item.id, item.index, "interrupted", "", "unknown")
-                for item in reply.attempts
-                if item.id not in self._live
-            ]
+            left = []
+            for item in reply.attempts:
+                kind, _, service = item.capability.partition("@")
+                effects = self._effects_of(service) if kind == "bus:request" else ""
+                if item.id in self._live:
+                    continue
+                if effects:  # its provider starts later, and can tell
+                    self._doubtful.setdefault(effects, []).append(item)
+                else:
+                    left.append(Outcome(item.id, item.index, "interrupted", "", "unknown"))
             if left:
                 await self._ask(SETTLE, SettleRequest(left), None)
+
+    def provider_up(self, services: Iterable[str]) -> None:
+        """A plugin has started: ask it about attempts of an earlier process, if it can tell."""
+        for service in services:
+            if service in self._doubtful:
+                self.spawn(self._settle_with(service), f"asking {service} what took effect")
+
+    async def _settle_with(self, service: str) -> None:
+        doubtful = self._doubtful.pop(service)
+        try:
+            asked = EffectsRequest([item.id for item in doubtful])
+            reply: EffectsReply = await self._ask(service, asked, EffectsReply)
+            happened, known = set(reply.happened), {f"bus:request@{name}" for name in reply.services}
+            outcomes = []
+            for item in doubtful:
+                effect: Literal["yes", "no", "unknown"] = "unknown"
+                if item.capability in known:
+                    effect = "yes" if item.id in happened else "no"
+                outcomes.append(Outcome(item.id, item.index, "interrupted", "", effect))
+            await self._ask(SETTLE, SettleRequest(outcomes), None)
+        except BaseException:
+            self._doubtful[service] = doubtful
+            raise
+        await self._ask(service, EffectsRequest(forget=True), EffectsReply)
 
     async def close(self) -> None:
         """Send on what there is, then let nothing through any more."""

@@ -10,6 +10,7 @@
 | `fhir.export` | `ExportRequest` | `ExportReply` |
 | `fhir.delete` | `DeleteRequest` | `DeleteReply` |
 | `fhir.count` | `CountRequest` | `CountReply` |
+| `fhir.effects` | `audit.EffectsRequest` | `audit.EffectsReply` |
 
 After each commit the store publishes `fhir.<type>.<created|updated|deleted>` (lower case) with a `ResourceEvent`.
 """
@@ -23,6 +24,7 @@ __all__ = [
     "COUNT",
     "CREATE",
     "DELETE",
+    "EFFECTS",
     "EXPORT",
     "HISTORY",
     "MERGED",
@@ -64,6 +66,8 @@ EXPORT = "fhir.export"
 DELETE = "fhir.delete"
 #: Service: how many current resources there are of each type (`CountRequest` → `CountReply`).
 COUNT = "fhir.count"
+#: Service: which recorded attempts to write took effect (`audit.EffectsRequest` → `audit.EffectsReply`).
+EFFECTS = "fhir.effects"
 
 #: Types that `StoreRequest.merge` merges: those who go on from message to message. All others are replaced.
 MERGED = frozenset({"Encounter", "Location", "Organization", "Patient", "Practitioner"})
