@@ -15,7 +15,8 @@ from rustcare_plugin_audit.errors import PolicyInvalid
 from rustcare_plugin_audit.policy import MUST, RULES, read_policy
 from rustcare_sdk.capability import parse
 from rustcare_sdk.contracts import crypto, fhir
-from rustcare_sdk.contracts.audit import Attempt, DisclosuresRequest
+from rustcare_sdk.contracts.audit import Attempt, DisclosuresRequest, ShowRequest
+from rustcare_sdk.contracts.compliance import ReportRequest
 
 PATIENT = {"resourceType": "Patient", "id": "1", "name": [{"family": "Secret"}]}
 OBSERVATION = {"resourceType": "Observation", "id": "o1", "subject": {"reference": "Patient/1"}}
@@ -121,6 +122,21 @@ def test_a_shredding_is_sealed_under_the_key_it_destroys() -> None:
     assert parts(draft("crypto.subject.shred", crypto.ShredRequest("patient/1", "asked for"))) == {
         "patient/1": {"subject": "patient/1"}
     }
+
+
+@pytest.mark.parametrize("form", range(3))
+def test_names_that_are_not_personal_are_in_clear(form: int) -> None:
+    """Which key was destroyed, which report was read and which entry was shown stands in the entry; a report's patient is
+    sealed."""
+    for service, data, name in [
+        ("crypto.key.destroy", crypto.KeyDestroyRequest("audit-log", 1), "audit-log"),
+        ("audit.show", ShowRequest(12), "12"),
+        ("audit.report", ReportRequest("hipaa-disclosures", patient="Patient/1"), "hipaa-disclosures"),
+    ]:
+        found = draft(service, forms(data)[form])
+        assert found.entry.which is not None
+        assert found.entry.which.name == name
+        assert [part.subject for part in found.parts] == (["patient/1"] if service == "audit.report" else [])
 
 
 def test_a_rule_of_the_configuration_comes_first() -> None:

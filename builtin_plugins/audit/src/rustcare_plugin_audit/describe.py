@@ -70,6 +70,8 @@ def _text(data: Any, path: str) -> str:
     if not path:
         return ""
     found = next(values_at(data, path), "")
+    if type(found) is int:
+        return str(found) if abs(found) < 2**63 else ""
     return found if isinstance(found, str) else ""
 
 
@@ -114,8 +116,8 @@ class Describer:
         if named:
             parts.append(Part(named, {"subject": named}))
         one = len(types) == 1 and sum(types.values()) <= 1
-        version = clip(_text(data, rule.version), NAME)
-        which = Which(attempt.tenant, next(iter(types)) if one else "", {} if one else types, version)
+        version, name = clip(_text(data, rule.version), NAME), clip(_text(data, rule.name), NAME)
+        which = Which(attempt.tenant, next(iter(types)) if one else "", {} if one else types, version, name)
         entry = of_attempt(attempt, rule.action if attempt.kind == "use" else attempt.action, which, public)
         if not self._discloses(rule, attempt):
             return Draft(entry, parts)
@@ -242,7 +244,7 @@ def _shape_of(rule: Rule) -> type | None:
     """A type that has only the fields the rule's paths name, or None when it needs everything."""
     inner = [path for path in (rule.type, rule.id, *rule.patients) if path and not path.startswith("=")]
     paths = [f"{rule.items}.{path}" if rule.items else path for path in inner]
-    paths += [path for path in (rule.version, rule.reference, rule.subject, rule.changes) if path]
+    paths += [path for path in (rule.version, rule.name, rule.reference, rule.subject, rule.changes) if path]
     tree: dict[str, Any] = {}
     for path in paths:
         level = tree

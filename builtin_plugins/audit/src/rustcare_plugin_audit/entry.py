@@ -67,12 +67,14 @@ class What(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Which(msgspec.Struct, frozen=True, omit_defaults=True):
-    """`type` of resource, or `types` with how many of each; `version` where the message names one."""
+    """`type` of resource, or `types` with how many of each; `name` of what is not personal (a key, a report); `version`
+    where the message names one."""
 
     tenant: str = "default"
     type: str = ""
     types: dict[str, int] = {}
     version: str = ""
+    name: str = ""
 
 
 class Change(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -10,6 +10,7 @@ joined by dots, `[*]` for every item of a list: `resources[*].subject.reference`
 | `items` | path of the resources in the message (left out: the message itself) |
 | `type`, `id` | paths from an item to the resource's type and id |
 | `version` | path to the version that the message names |
+| `name` | path to a name that is not personal, kept in clear (of a key, a report) |
 | `reference` | path to whole references (`Patient/1`), instead of `type` and `id` |
 | `patients` | paths from an item to references to patients; an item of type `Patient` is one itself |
 | `subject` | path to the name of a subject of the keyring (`patient/1`) |
@@ -124,12 +125,13 @@ RULES: tuple[dict[str, Any], ...] = (
     {"match": "bus:request@hl7.replay", "action": "execute", "type": "=HL7v2"},
     {"match": "bus:request@crypto.subject.shred", "action": "delete", "type": "=key", "subject": "subject"},
     {"match": "bus:request@crypto.subject.open", "action": "read", "type": "=key", "disclosure": "never"},
-    {"match": "bus:request@crypto.key.create", "action": "create", "type": "=key"},
-    {"match": "bus:request@crypto.key.destroy", "action": "delete", "type": "=key"},
+    {"match": "bus:request@crypto.key.create", "action": "create", "type": "=key", "name": "name"},
+    {"match": "bus:request@crypto.key.destroy", "action": "delete", "type": "=key", "name": "key"},
     {"match": "bus:request@crypto.key.list", "action": "read", "type": "=key", "disclosure": "never"},
-    {"match": "bus:request@crypto.key.public", "action": "read", "type": "=key", "disclosure": "never"},
-    {"match": "bus:request@crypto.key.read", "action": "read", "type": "=key", "disclosure": "never"},
-    {"match": "bus:request@crypto.key.*", "action": "execute", "type": "=key"},
+    {"match": "bus:request@crypto.key.public", "action": "read", "type": "=key", "name": "key", "disclosure": "never"},
+    {"match": "bus:request@crypto.key.read", "action": "read", "type": "=key", "name": "key", "disclosure": "never"},
+    {"match": "bus:request@crypto.key.*", "action": "execute", "type": "=key", "name": "key"},
+    {"match": "bus:request@crypto.campaign.*", "action": "execute", "type": "=key", "name": "key"},
     {"match": "bus:request@audit.disclosures", "action": "read", "type": "=audit", "reference": "patient"},
     {
         "match": "bus:request@audit.search",
@@ -139,11 +141,21 @@ RULES: tuple[dict[str, Any], ...] = (
         "disclosure": "never",
     },
     {"match": "bus:request@audit.disclose", "action": "create", "type": "=audit", "reference": "patient"},
+    {
+        "match": "bus:request@audit.report",
+        "action": "read",
+        "type": "=audit",
+        "name": "kind",
+        "reference": "patient",
+        "disclosure": "never",
+    },
+    {"match": "bus:request@audit.report.suspend", "action": "update", "type": "=audit", "reference": "patient"},
     {"match": "bus:request@audit.hold.list", "action": "read", "type": "=audit", "disclosure": "never"},
-    {"match": "bus:request@audit.hold.*", "action": "update", "type": "=audit"},
-    {"match": "bus:request@audit.retention.apply", "action": "delete", "type": "=audit"},
-    {"match": "bus:request@audit.sign", "action": "create", "type": "=audit"},
+    {"match": "bus:request@audit.hold.*", "action": "update", "type": "=audit", "name": "id", "reference": "patient"},
+    {"match": "bus:request@audit.retention.apply", "action": "delete", "type": "=audit", "subject": "subject"},
+    {"match": "bus:request@audit.sign", "action": "create", "type": "=audit", "reference": "patient"},
     {"match": "bus:request@audit.reindex", "action": "execute", "type": "=audit"},
+    {"match": "bus:request@audit.show", "action": "read", "type": "=audit", "name": "index", "disclosure": "never"},
     {"match": "bus:request@audit.>", "action": "read", "type": "=audit", "disclosure": "never"},
     {"match": "bus:request@>", "action": "execute"},
     {"match": "bus:publish@>", "action": "execute"},
@@ -165,6 +177,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     type: str = ""
     id: str = ""
     version: str = ""
+    name: str = ""
     reference: str = ""
     patients: list[str] = []
     subject: str = ""
@@ -226,7 +239,16 @@ def _rules(rows: Iterable[Mapping[str, Any]], address: str) -> list[tuple[Capabi
 
 
 def _check_paths(rule: Rule, address: str) -> None:
-    one: Sequence[str] = (rule.items, rule.type, rule.id, rule.version, rule.reference, rule.subject, rule.changes)
+    one: Sequence[str] = (
+        rule.items,
+        rule.type,
+        rule.id,
+        rule.version,
+        rule.name,
+        rule.reference,
+        rule.subject,
+        rule.changes,
+    )
     for path in (*one, *rule.patients):
         if path.startswith("="):
             continue

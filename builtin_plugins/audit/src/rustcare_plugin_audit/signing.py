@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from rustcare_sdk import Context
+from rustcare_sdk.errors import RustCareError
 
 from .notes import ED25519, MLDSA44, VerifierKey, cosignature_line, message_of, signature_line
 from .sealing import LOG_KEY, LOG_KEY_ML_DSA, Crypto
@@ -41,7 +43,11 @@ class LogKey:
     async def versions(self) -> list[VerifierKey]:
         """All versions of the log's own key, the newest first: older checkpoints are signed by older ones."""
         newest = await self._crypto.public(LOG_KEY)
-        return [await self._public(LOG_KEY, version) for version in range(newest.version, 0, -1)]
+        found = [await self._public(LOG_KEY, newest.version)]
+        for version in range(newest.version - 1, 0, -1):
+            with suppress(RustCareError):  # trimmed: what it signed can no more be verified here
+                found.append(await self._public(LOG_KEY, version))
+        return found
 
     async def _public(self, name: str, version: int) -> VerifierKey:
         key = self._keys.get((name, version)) if version else None
