@@ -12,7 +12,6 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import msgspec
@@ -20,6 +19,7 @@ from rustcare_sdk.contracts.audit import EntryRow
 from rustcare_sdk.contracts.compliance import ReportEvidence, ReportFinding, ReportRow, ReportTable
 
 from .evaluate import status_of
+from .shipped import shipped
 
 __all__ = ["KIND", "Accounting", "Suspension", "account", "purpose_in_words"]
 
@@ -75,7 +75,7 @@ class _Sorted:
 
 @cache
 def _rules() -> _Rules:
-    text = files(__package__).joinpath("accounting.toml").read_text("utf-8")
+    text = shipped(__package__ or "", "accounting.toml")
     return msgspec.convert(tomllib.loads(text), _Rules)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable
 from functools import cache
-from importlib.resources import files
 from typing import Literal
 
 import msgspec
@@ -18,8 +17,11 @@ import msgspec
 from rustcare_plugin_audit.errors import InvalidRequest
 
 from .matching import Match
+from .shipped import shipped
 
 __all__ = ["FIGURES", "Chain", "Clock", "Control", "Evidence", "Regulation", "Step", "kinds", "regulation"]
+
+_KINDS = ("gdpr", "hipaa-security", "part11", "sox-itgc")
 
 Figure = Literal["checkpoints", "consistency", "cosigned", "coverage", "gapless", "inclusion", "settled"]
 FIGURES: tuple[Figure, ...] = (
@@ -100,9 +102,8 @@ class Regulation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @cache
 def _all() -> dict[str, Regulation]:
-    folder = files(__package__).joinpath("controls")
-    found = (read(item.read_text("utf-8")) for item in folder.iterdir() if item.name.endswith(".toml"))
-    return {regulation.kind: regulation for regulation in sorted(found, key=lambda one: one.kind)}
+    found = [read(shipped(__package__ or "", f"controls/{kind}.toml")) for kind in _KINDS]
+    return {regulation.kind: regulation for regulation in found}
 
 
 def read(text: str) -> Regulation:

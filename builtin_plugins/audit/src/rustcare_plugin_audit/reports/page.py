@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from importlib.resources import files
 
 from rustcare_sdk.contracts.compliance import ReportEvidence, ReportFinding, ReportReply, ReportTable
+
+from .shipped import shipped
 
 __all__ = ["MEDIA_TYPE", "as_html"]
 
@@ -26,7 +27,7 @@ def as_html(report: ReportReply) -> str:
 
 
 def _page(report: ReportReply) -> Iterator[str]:
-    style = files(__package__).joinpath("page.css").read_text("utf-8")
+    style = shipped(__package__ or "", "page.css")
     yield '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">'
     yield f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'

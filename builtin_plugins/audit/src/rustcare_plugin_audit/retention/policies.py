@@ -11,7 +11,6 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import msgspec
@@ -20,6 +19,7 @@ from rustcare_plugin_audit.entry import Entry
 from rustcare_plugin_audit.errors import PolicyInvalid
 from rustcare_plugin_audit.reports.matching import NEVER, Match, holds, key_of
 from rustcare_plugin_audit.reports.matching import Matcher as _Matcher
+from rustcare_plugin_audit.reports.shipped import shipped
 
 __all__ = ["Period", "RetentionPolicy", "applying", "policies_of"]
 
@@ -68,7 +68,7 @@ class RetentionPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @cache
 def _built_in() -> tuple[RetentionPolicy, ...]:
-    text = files(__package__).joinpath("policies.toml").read_text("utf-8")
+    text = shipped(__package__ or "", "policies.toml")
     return tuple(msgspec.convert(tomllib.loads(text)["policy"], list[RetentionPolicy]))
 
 
