@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 
@@ -47,10 +48,10 @@ class Schedule:
                 wait = await self.rotate_due()
             except RustCareError as error:
                 self._log.error("keys could not be rotated", code=error.code)
-            try:
-                await asyncio.wait_for(self._changed.wait(), wait)
-            except TimeoutError:
-                continue
+            # Not `wait_for`: in Python 3.11 it loses a cancellation that comes together with the event.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._changed.wait()
 
     async def rotate_due(self) -> float:
         """Rotate all keys that are due; seconds until the next one is. A key that cannot be rotated keeps no other back."""

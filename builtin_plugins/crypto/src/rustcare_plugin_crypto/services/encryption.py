@@ -37,14 +37,9 @@ class EncryptionServices(Services):
         asked = message.data
         check_items(len(asked.items), crypto.DECRYPT)
         key = await self.usable(message, asked.key, "aead")
-        data: list[bytes | None] = []
-        for item in asked.items:
-            try:
-                data.append(operations.decrypt(key, item))
-            except CryptoFailed:
-                if not asked.partial:
-                    raise
-                data.append(None)
+        data = operations.decrypt_many(key, asked.items)
+        if not asked.partial and None in data:
+            raise CryptoFailed
         return crypto.DecryptReply(data)
 
     @serve(crypto.REWRAP)
