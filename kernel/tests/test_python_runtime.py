@@ -283,6 +283,40 @@ async def test_data_files_are_read_from_the_verified_package() -> None:
     await instance.close()
 
 
+async def test_resources_are_read_from_the_verified_package() -> None:
+    """`importlib.resources.files(__package__)` lists and reads the package's own files, and no file of the disk."""
+    files = {
+        "tables/codes.json": '{"a": 1}',
+        "tables/more/deep.txt": "x",
+        "plugin.py": """
+            from importlib.resources import files
+            from rustcare_sdk import Plugin, serve
+
+            class Sample(Plugin):
+                @serve("s")
+                async def answer(self, message):
+                    top = files(__package__)
+                    tables = top / "tables"
+                    names = [(item.name, item.is_file(), item.is_dir()) for item in tables.iterdir()]
+                    with tables.joinpath("codes.json").open("rb") as file:
+                        assert file.read() == tables.joinpath("codes.json").read_bytes()
+                    with tables.joinpath("codes.json").open() as file:
+                        text = file.read()
+                    try:
+                        (top / message.data).read_text("utf-8")
+                    except FileNotFoundError as error:
+                        return names, text, str(error)
+        """,
+    }
+    instance = await load(files)
+    for name in ("missing.json", "../../../../etc/passwd", "/etc/passwd"):
+        names, text, error = await ask(instance, name)
+        assert names == [("codes.json", True, False), ("more", False, True)]
+        assert text == '{"a": 1}'
+        assert "has no file" in error
+    await instance.close()
+
+
 @pytest.mark.parametrize(
     ("files", "address", "says"),
     [

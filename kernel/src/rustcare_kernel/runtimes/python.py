@@ -33,6 +33,7 @@ from rustcare_kernel.context import decode_as
 from rustcare_kernel.errors import StartFailed
 
 from ._contract import Code, Host
+from ._resources import PackageResources
 
 __all__ = ["PythonInstance", "PythonRuntime"]
 
@@ -135,6 +136,12 @@ class _Modules(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
             return self._files[name]
         except KeyError:
             raise FileNotFoundError(f"the package has no file {name}") from None
+
+    def get_resource_reader(self, fullname: str) -> PackageResources | None:
+        """What `importlib.resources.files(__package__)` reads: the files of the verified package."""
+        if not self.is_package(fullname):
+            return None
+        return PackageResources(self._files, fullname.replace(self._suffix, "", 1).replace(".", "/"))
 
 
 class PythonRuntime:
