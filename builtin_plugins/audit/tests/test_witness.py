@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from rustcare_plugin_audit.entry import decode
 from rustcare_plugin_audit.notes import ED25519, Checkpoint, VerifierKey
 from rustcare_plugin_audit.plugin import Audit
 from rustcare_plugin_audit.witness.errors import LogForked, LogRolledBack, WitnessFailed, WitnessInvalid
@@ -149,13 +150,18 @@ async def test_a_rolled_back_log_does_not_start(
 async def test_an_operator_may_let_a_rollback_pass(
     h: PluginHarness, keyring: MemoryKeyring, witness: WitnessProcess
 ) -> None:
-    """With `accepted_rollback` of what the witness knows the log starts and is written; one entry less does not do."""
+    """With `accepted_rollback` of what the witness knows the log starts, says so in an entry, and is
+    written; one entry less does not do."""
     await write(h, 9)
     await cosigned(h, 9)
     with pytest.raises(LogRolledBack):
         async with plugin(keyring, witness, accepted_rollback=8):
             pass
     async with plugin(keyring, witness, accepted_rollback=9, witness_at_start="require") as other:
+        entry = decode((await other.plugin.trust.log.entries(0, 1))[0])
+        assert entry.what is not None
+        assert entry.what.action == "audit.rollback-accepted"
+        assert entry.details == {"witness": "witness.example/w1", "known": 9, "size": 0}
         await write(other, 12, "b")
         found = await status(other)
         assert "an operator let that pass" in found.witnesses[0].last_error

@@ -102,8 +102,8 @@ def _check(one: SinkSettings, address: str) -> None:
 
     if not _NAME.fullmatch(one.name):
         raise wrong("name", "letters, digits and - in the name of a sink, 63 at most")
-    if not 1 <= one.batch <= 5_000:
-        raise wrong("batch", f"a batch of 1 to 5000 events, got {one.batch}")
+    if not 1 <= one.batch <= 1_000:
+        raise wrong("batch", f"a batch of 1 to 1000 events, got {one.batch}")
     if not 0.1 <= one.timeout <= 20:
         raise wrong("timeout", f"0.1 to 20 seconds, got {one.timeout}")
     if one.to in ("http", "fhir") and one.format != "fhir":

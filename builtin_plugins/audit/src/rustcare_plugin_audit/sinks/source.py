@@ -25,6 +25,7 @@ __all__ = ["Batch", "Cursor", "Opener", "Readable", "Source"]
 
 PAGE = 64  # entries read from the log at once; an entry has at most 64 KiB
 PAGES = 8  # kept
+SCAN = 2_048  # entries passed by in one reading, when none of them is an event
 FOLLOW = 64  # continuations of one entry that are looked at
 
 
@@ -33,6 +34,8 @@ class Readable(Protocol):
 
     @property
     def size(self) -> int: ...
+    @property
+    def first(self) -> int: ...
     @property
     def root(self) -> bytes: ...
     async def entries(self, start: int, count: int) -> Sequence[bytes | None]: ...
@@ -55,7 +58,7 @@ class Cursor(NamedTuple):
 class Batch:
     """Events in order, the cursor after each of them, and the cursor after the batch.
 
-    `missed`: outcomes whose entries had been disposed of before this sink came to them.
+    `missed`: entries that had been disposed of before this sink came to them, or that are none.
     """
 
     events: list[Event]
@@ -74,22 +77,22 @@ class Source:
         self._pages: OrderedDict[int, Sequence[bytes | None]] = OrderedDict()
 
     async def read(self, cursor: Cursor, limit: int, skip: frozenset[str] = frozenset()) -> Batch:
-        """At most `limit` events from `cursor` on; fewer, or none, when the page that was read has no more.
+        """At most `limit` events from `cursor` on; fewer, or none, when what was read has no more.
 
         `skip`: actions that are passed over. A batch without events whose `next` is beyond `cursor` is progress too.
         """
-        size, root = self._log.size, self._log.root
+        size, first, root = self._log.size, self._log.first, self._log.root
         events: list[Event] = []
         cursors: list[Cursor] = []
-        missed = 0
-        index, row = cursor
-        end = min(size, (index // PAGE + 1) * PAGE)
+        # What was disposed of is passed over at once: nobody can say any more what it was.
+        missed = max(0, first - cursor.place)
+        index, row = cursor if not missed else Cursor(first)
+        end = min(size, index + SCAN)
         while index < end and len(events) < limit:
             data = await self._entry(index)
             entry = _decoded(data)
             if entry is None or data is None:
-                index, row = index + 1, 0
-                missed += data is None
+                index, row, missed = index + 1, 0, missed + 1
                 continue
             if entry.kind == "outcome":
                 while row < len(entry.of) and len(events) < limit:

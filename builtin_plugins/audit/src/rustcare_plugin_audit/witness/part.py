@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rustcare_sdk import Message, Plugin, serve
 from rustcare_sdk.contracts import audit
@@ -63,6 +63,7 @@ class Witnesses:
         self._interval = float(config.get("witness_interval", 10))
         self._require = config.get("witness_at_start", "ask") == "require"
         self._accepted = int(config.get("accepted_rollback", 0))
+        self._accepting: list[dict[str, Any]] = []  # what is let pass and not on record yet
         self._store = Cosignatures(trust.ctx.db)
         self.quorum = int(config.get("witness_quorum", 0)) or len(self._all)
         self.refused: LogRolledBack | LogForked | None = None
@@ -94,6 +95,7 @@ class Witnesses:
         errors = await asyncio.gather(*(self._checked(witness) for witness in self._all))
         if self.refused is not None:
             raise self.refused
+        await self._record()
         answered = sum(not error or one.accepted for error, one in zip(errors, self._all, strict=True))
         if self._require and answered < self.quorum:
             raise WitnessFailed(
@@ -124,11 +126,19 @@ class Witnesses:
                 self._tell()
             except RustCareError as error:
                 self._failed(witness, error)
+                await self._record()
                 self._tell()
                 await self._pause(backoff(witness.attempt))
                 continue
             await written.wait()
             await self._pause(self._interval)  # one request for all that is written meanwhile
+
+    async def _record(self) -> None:
+        """That a rollback was let pass is itself an entry of the log."""
+        while self._accepting and self.refused is None:
+            details = self._accepting.pop()
+            self._trust.ctx.log.warning("rollback-accepted", **details)
+            await self._trust.recorder.fact("audit.rollback-accepted", details)
 
     def _tell(self) -> None:
         self.changed.set()
@@ -191,7 +201,7 @@ class Witnesses:
         if not 0 < known <= self._accepted:
             return
         if not witness.accepted:
-            self._trust.ctx.log.warning("rollback-accepted", witness=witness.settings.name, known=known, size=size)
+            self._accepting.append({"witness": witness.settings.name, "known": known, "size": size})
         witness.accepted = True
         raise WitnessFailed(
             f"the witness has cosigned {known} entries that the log of {size} no longer has; an operator let that pass",
