@@ -218,8 +218,8 @@ async def test_the_accounting_of_one_patient(h: PluginHarness) -> None:
     stated = await disclose(h, "County Health Office, 1 Main St", "report of a disease", "2025-06-01")
     found = await accounting(h)
     assert [row.cells for row in found.tables[0].rows] == [
-        ["2025-06-01T00:00:00Z", "County Health Office, 1 Main St", "laboratory results", "report of a disease", ""],
-        ["2026-01-01T00:00:01Z", "dr", "read Patient", "public health activities (PUBHLTH)", ""],
+        ["2025-06-01", "County Health Office, 1 Main St", "laboratory results", "report of a disease"],
+        ["2026-01-01 00:00:01 UTC", "dr", "read Patient", "public health activities (PUBHLTH)"],
     ]
     assert [row.cites for row in found.tables[0].rows] == [[stated], [places[1]]]
     assert {finding.status for finding in found.findings} == {"evidenced"}

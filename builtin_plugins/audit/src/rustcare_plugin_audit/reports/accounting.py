@@ -11,6 +11,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -114,7 +115,7 @@ def account(
     told = [f"{number} left out: {reason}" for reason, number in sorted(found.reasons.items())]
     if pruned:
         told.append(f"{pruned} older ones were disposed of when their retention had ended")
-    tables = [ReportTable("Disclosures", COLUMNS, listed, "; ".join(told))]
+    tables = [ReportTable("Disclosures", _columns(individual), listed, "; ".join(told))]
     if not individual:
         rest = [row for _, row in sorted(found.left_out, key=lambda one: one[0])]
         tables.append(ReportTable("Left out of the individual's accounting", COLUMNS, rest))
@@ -152,7 +153,7 @@ def _sort(
         found.reasons[reason] = found.reasons.get(reason, 0) + 1
         found.left_out.append((time, ReportRow(cells, [row.index])))
     else:
-        found.listed.append((time, ReportRow(cells, [row.index])))
+        found.listed.append((time, ReportRow(cells[: len(_columns(individual))], [row.index])))
 
 
 def _told(row: EntryRow, patient: str) -> tuple[int, str, str, str]:
@@ -185,10 +186,15 @@ def _same(wanted: str, recipient: str) -> bool:
     return wanted.casefold().strip() == recipient.casefold().strip()
 
 
-def _date(time: int) -> str:
-    from .compose import instant
+def _columns(individual: bool) -> list[str]:
+    """Remarks are for the organization."""
+    return COLUMNS[:4] if individual else COLUMNS
 
-    return instant(time)
+
+def _date(time: int) -> str:
+    """The date, and the time of day where it is more than a date."""
+    moment = datetime.fromtimestamp(time // 1_000_000, UTC)
+    return f"{moment:%Y-%m-%d}" if not time % 86_400_000_000 else f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _findings(

@@ -112,6 +112,8 @@ class _Matches(Collector):
     def close(self, until: int) -> None:
         if self.against.count:
             self.note = f"{self.against.count} against it"
+        elif not self.evidence.match:
+            self.note = "none, as it should be"
 
 
 class _Chains(Collector):

@@ -35,12 +35,12 @@ def _page(report: ReportReply) -> Iterator[str]:
     yield f"<h1>{escape(report.title)}</h1>"
     yield from _about(report)
     yield "</header>\n<main>"
-    if report.summary and report.findings:
+    if report.findings and not report.tables:
         yield from _summary(report)
     for table in report.tables:
         yield from _table(table)
     if report.findings:
-        yield '<h2 class="chapter">Controls</h2>'
+        yield "<h2>Completeness and content</h2>" if report.tables else '<h2 class="chapter">Controls</h2>'
         for number, finding in enumerate(report.findings):
             yield from _finding(number, finding)
     yield from _proof(report)
@@ -51,7 +51,7 @@ def _about(report: ReportReply) -> Iterator[str]:
     rows = [
         ("Period", f"{report.since} to {report.until} (end not included)"),
         ("Tenant", report.tenant or "all"),
-        ("Entries read", f"{report.entries:,} of the period, from a log of {report.size:,}"),
+        ("Entries", f"{report.entries:,} of the period, in a log of {report.size:,}"),
         ("Made", report.generated),
         ("Log", report.origin),
     ]
@@ -85,7 +85,7 @@ def _finding(number: int, finding: ReportFinding) -> Iterator[str]:
     yield f"<p>{escape(finding.asks)}</p>"
     if finding.beyond:
         yield f'<p class="soft">Not to be seen in a log: {escape(finding.beyond)}</p>'
-    yield f'<div class="wide"><table><caption>Evidence for {escape(finding.control)}</caption><thead><tr>'
+    yield f'<div class="wide"><table class="evidence"><caption>Evidence for {escape(finding.control)}</caption><thead><tr>'
     for name, kind in (("Evidence", ""), ("Status", ""), ("Found", ' class="number"'), ("Leaves", ""), ("Note", "")):
         yield f'<th scope="col"{kind}>{name}</th>'
     yield "</tr></thead><tbody>"
@@ -109,7 +109,7 @@ def _table(table: ReportTable) -> Iterator[str]:
     yield f"<h2>{escape(table.title)}</h2>"
     if table.note:
         yield f"<p>{escape(table.note)}</p>"
-    yield f'<div class="wide"><table><caption>{escape(table.title)}: {len(table.rows)}</caption><thead><tr>'
+    yield f'<div class="wide"><table class="rows"><caption>{escape(table.title)}: {len(table.rows)}</caption><thead><tr>'
     for name in (*table.columns, "Leaves"):
         yield f'<th scope="col">{escape(name)}</th>'
     yield "</tr></thead><tbody>"
