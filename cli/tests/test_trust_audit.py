@@ -34,7 +34,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def disclose(data: Path, patient: str) -> int:
     """Put a disclosure on record; its place."""
-    asked = {"patient": f"Patient/{patient}", "recipient": "Dr. Grey", "what": "results", "purpose": "TREAT"}
+    asked = {"patient": f"Patient/{patient}", "recipient": "Dr. Grey", "what": "results", "purpose": "PUBHLTH"}
     with ControlClient(data, timeout=30) as control:
         index: int = control.call("bus.request", service="audit.disclose", data=asked)["indices"][0]
     return index
@@ -183,3 +183,34 @@ def test_tail_follows_until_it_is_interrupted(data: Path) -> None:
     shown = rustcare("audit", "tail", "--no-follow", "--data", data).stdout.splitlines()
     assert int(shown[0].split()[0]) == 0
     assert any(line.split()[0] == str(new) for line in shown)
+
+
+def test_reports(data: Path, tmp_path: Path) -> None:
+    """Each kind of report as text, data, CSV and a page; its lines cite leaves, and a wrong kind is a wrong command line."""
+    found = rustcare_json("audit", "report", "hipaa-security", "--data", data)
+    assert found["findings"]
+    assert found["checkpoint"].startswith(f"{found['origin']}\n{found['size']}\n")
+    text = rustcare("audit", "report", "gdpr", "--data", data)
+    assert text.returncode == 0
+    assert "not evidenced" in text.stdout
+    page, rows = tmp_path / "ada.html", tmp_path / "ada.csv"
+    ada = ("audit", "report", "hipaa-disclosures", "--patient", "Patient/ada", "--data", data)
+    assert rustcare(*ada, "--format", "html", "--out", page).returncode == 0
+    assert rustcare(*ada, "--format", "csv", "--out", rows).returncode == 0
+    assert page.read_text().startswith("<!")
+    assert "Dr. Grey" in rows.read_text()
+    assert "Dr. Grey" in rustcare(*ada).stdout
+    assert rustcare("audit", "report", "horoscope", "--data", data).returncode == 2
+
+
+def test_holds(data: Path) -> None:
+    """A hold is placed, listed and ended, each on record; an unknown one is an error."""
+    where = ("--data", data)
+    hold = rustcare_json("audit", "hold", "place", "--reason", "litigation", "--patient", "Patient/ada", *where)
+    assert [item["id"] for item in rustcare_json("audit", "hold", "list", *where)] == [hold["id"]]
+    assert hold["id"] in rustcare("audit", "hold", "list", *where).stdout
+    ended = rustcare_json("audit", "hold", "release", hold["id"], "--reason", "settled", *where)
+    assert ended["released"]
+    assert rustcare_json("audit", "hold", "list", *where) == []
+    assert [item["id"] for item in rustcare_json("audit", "hold", "list", "--released", *where)] == [hold["id"]]
+    assert rustcare_json("audit", "hold", "release", "none", "--reason", "x", *where, code=1)["error"]["code"]
