@@ -415,7 +415,7 @@ class AuditLog:
         key = _key(pseudonym)
         checkpoint = self._latest if size is None else await self.checkpoint(size)
         found = await self._subjects.proof(key, checkpoint.size)
-        if checkpoint.subjects != (found.subjects, found.root):
+        if checkpoint.subjects != (found.subjects, found.root) or len(found.indices) != found.count:
             raise LogCorrupt(
                 "the counters of disclosures are not those that the checkpoint commits to",
                 address=f"checkpoint {checkpoint.size}",
@@ -458,15 +458,14 @@ class AuditLog:
 
 
 def _check(leaves: Sequence[Leaf]) -> None:
+    told = [leaf for leaf in leaves if leaf.make is not None or leaf.disclosure]
+    for leaf in told:
+        _key(leaf.disclosure)
+        if leaf.make is None or leaf.data:
+            raise InvalidRequest("expected of a disclosure a function that makes its entry, and no data")
     lengths = [len(leaf.data) for leaf in leaves]
-    if min(lengths) == 0:
-        for leaf in leaves:
-            if leaf.make is not None:
-                _key(leaf.disclosure)
-    if any(bool(leaf.data) == (leaf.make is not None) for leaf in leaves) or max(lengths) > MAX_ENTRY:
-        raise InvalidRequest(
-            f"expected entries of 1 to {MAX_ENTRY} bytes, or functions that make them, got {min(lengths)} to {max(lengths)}"
-        )
+    if max(lengths) > MAX_ENTRY or lengths.count(0) != len(told):
+        raise InvalidRequest(f"expected entries of 1 to {MAX_ENTRY} bytes, got {min(lengths)} to {max(lengths)}")
 
 
 def _key(pseudonym: str) -> bytes:

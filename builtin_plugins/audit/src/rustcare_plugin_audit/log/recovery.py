@@ -10,7 +10,7 @@ from rustcare_plugin_audit.tree import Frontier, leaf_hash, root_of
 
 from .rows import CHECKPOINT, ENTRIES, TILE, EntryRow, Rows
 
-__all__ = ["TAIL", "check_row", "load", "read_checkpoint"]
+__all__ = ["TAIL", "check_root", "check_row", "load", "read_checkpoint"]
 
 TAIL = 4  # full bundles whose entries are compared with their tile when a log is opened
 
@@ -79,12 +79,38 @@ async def load(rows: Rows, origin: str, keys: Sequence[VerifierKey]) -> tuple[Fr
     head = Frontier.restore(size, edges)
     await _check_tail(rows, size, first)
     if head.root != checkpoint.root:
-        raise LogCorrupt(
-            f"expected the root {checkpoint.root.hex()}, and what is stored has {head.root.hex()}",
-            address=f"checkpoint {size}",
-            checkpoint=size,
-        )
+        await _locate(rows, origin, head)
+        check_root(checkpoint, head.root, 0)
     return head, first, checkpoint
+
+
+def check_root(checkpoint: Checkpoint, root: bytes, good: int) -> None:
+    """Compare the root that the entries have with the signed one. `good`: the size up to which the entries are right.
+
+    Raises:
+        LogCorrupt: they differ.
+    """
+    if checkpoint.root == root:
+        return
+    size = checkpoint.size
+    one = size == good + 1
+    raise LogCorrupt(
+        f"expected the root {checkpoint.root.hex()}, and what is stored has {root.hex()};"
+        f" the entries are right up to number {good}",
+        address=f"leaf {good}" if one else f"checkpoint {size}",
+        leaf=good if one else None,
+        checkpoint=size,
+    )
+
+
+async def _locate(rows: Rows, origin: str, head: Frontier) -> None:
+    """Find the first checkpoint within the last bundle that the entries contradict. Raises LogCorrupt for it."""
+    start = head.size // WIDTH * WIDTH
+    grown, good = Frontier.restore(start, [[], *head.edges[1:]]), 0
+    for size, data in await rows.between(CHECKPOINT, start, head.size + 1):
+        grown.append(head.edges[0][grown.size - start : size - start])
+        check_root(read_checkpoint(size, data, origin, ()), grown.root, good)
+        good = size
 
 
 async def _partial(rows: Rows, size: int, first: int) -> list[bytes]:

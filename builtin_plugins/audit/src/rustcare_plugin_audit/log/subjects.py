@@ -116,23 +116,36 @@ class SubjectMap:
         Raises:
             LogCorrupt: a subject's counters are not 1, 2, 3, …, or a row is of a place that does not exist.
         """
+        row = await self._db.fetch_one("SELECT MAX(place) AS place FROM audit_disclosures")
+        if row is not None and row["place"] is not None and row["place"] >= size:
+            place = row["place"]
+            raise LogCorrupt(f"expected disclosures below {size} entries, got one", address=f"leaf {place}", leaf=place)
+        self._top, self.subjects = await self._map(size)
+        self.size = size
+        self._cache.clear()
+
+    async def again(self, size: int) -> None:
+        """Compute the map of the log of `size` from its rows, only to see that they are in order. Raises as `load`."""
+        await self._map(size)
+
+    async def _map(self, size: int) -> tuple[Top, int]:
         top, subjects = Top(), 0
         number, bucket = -1, dict[bytes, int]()
         nodes: dict[int, Node] = {}
         after = b""
         while True:
             rows = await self._db.fetch(
-                "SELECT pseudonym, COUNT(*) AS c, MIN(n) AS low, MAX(n) AS n, MAX(place) AS place FROM audit_disclosures"
-                " WHERE pseudonym > ? GROUP BY pseudonym ORDER BY pseudonym LIMIT ?",
-                (after, PAGE),
+                "SELECT pseudonym, COUNT(*) AS c, MIN(n) AS low, MAX(n) AS n FROM audit_disclosures"
+                " WHERE pseudonym > ? AND place < ? GROUP BY pseudonym ORDER BY pseudonym LIMIT ?",
+                (after, size, PAGE),
             )
             for row in rows:
                 key, n = row["pseudonym"], row["n"]
-                if len(key) != 32 or row["c"] != n or row["low"] != 1 or row["place"] >= size:
+                if len(key) != 32 or row["c"] != n or row["low"] != 1:
                     raise LogCorrupt(
-                        f"expected disclosures counted from 1 to {row['c']} below {size} entries, got {row['low']} to {n}",
+                        f"expected disclosures counted from 1 to {row['c']}, got {row['low']} to {n}",
                         address=f"subject {key.hex()}",
-                        leaf=row["place"],
+                        checkpoint=size,
                     )
                 if bucket_of(key) != number:
                     if bucket:
@@ -147,8 +160,7 @@ class SubjectMap:
             nodes[number] = bucket_node(bucket)
         if nodes:
             top.take(top.changed(nodes))
-        self._top, self.subjects, self.size = top, subjects, size
-        self._cache.clear()
+        return top, subjects
 
     # proofs
 

@@ -10,7 +10,7 @@ from rustcare_plugin_audit.notes import WIDTH, Checkpoint, VerifierKey
 from rustcare_plugin_audit.tree import Frontier, Tile
 from rustcare_plugin_audit.tree.subjects import Top
 
-from .recovery import check_row, read_checkpoint, wrong_leaf
+from .recovery import check_root, check_row, read_checkpoint, wrong_leaf
 from .rows import CHECKPOINT, Rows, tile_place
 from .subjects import SubjectMap
 from .tiles import Tiles
@@ -34,7 +34,8 @@ class _Checkpoints:
 
     def __init__(self, rows: Rows, origin: str, keys: Sequence[VerifierKey], end: int) -> None:
         self._rows, self._origin, self._keys, self._end = rows, origin, keys, end
-        self._page: list[Checkpoint] = []
+        self._page: list[tuple[int, bytes]] = []
+        self._read: Checkpoint | None = None
         self._next = 0
         self._over = False
         self.count = 0
@@ -43,15 +44,18 @@ class _Checkpoints:
         """The next one, which stays."""
         if not self._page and not self._over:
             found = await self._rows.between(CHECKPOINT, self._next, self._end + 1, CHECKPOINTS)
-            self._page = [read_checkpoint(size, data, self._origin, self._keys) for size, data in reversed(found)]
+            self._page = found[::-1]
             self._over = len(found) < CHECKPOINTS
             if found:
                 self._next = found[-1][0] + 1
-        return self._page[-1] if self._page else None
+        if self._read is None and self._page:
+            self._read = read_checkpoint(*self._page[-1], self._origin, self._keys)
+        return self._read
 
     def take(self) -> None:
         """On to the one after."""
         self._page.pop()
+        self._read = None
         self.count += 1
 
 
@@ -78,31 +82,31 @@ async def verify(
     checkpoints = _Checkpoints(rows, origin, keys, head.size)
     counters = _Counters(subjects)
     while (old := await checkpoints.peek()) is not None and old.size < first:
-        _check(old, await tiles.root(old.size, head))
+        check_root(old, await tiles.root(old.size, head), old.size)
         await counters.check(old)
         checkpoints.take()
-    grown = Frontier.restore(first, await tiles.edges(first, head))
+    grown, good = Frontier.restore(first, await tiles.edges(first, head)), first
+    hashes: list[bytes] = []
+    start = stop = first
     while True:
-        while (due := await checkpoints.peek()) is not None and due.size == grown.size:
-            _check(due, grown.root)
+        due = await checkpoints.peek()
+        if due is not None and due.size == grown.size:
+            check_root(due, grown.root, good)
             await counters.check(due)
             checkpoints.take()
-        if grown.size >= head.size:
-            break
-        stop = min(grown.size + PAGE - grown.size % PAGE, head.size)
-        hashes = await _hashes(rows, grown.size, stop)
-        start = grown.size
-        while grown.size < stop:
-            due = await checkpoints.peek()
+            good = due.size
+            continue
+        if grown.size < stop:
             until = min(stop, due.size) if due is not None else stop
-            full = grown.append(hashes[grown.size - start : until - start])
-            await _compare(rows, full)
-            if due is not None and due.size == grown.size < stop:
-                _check(due, grown.root)
-                await counters.check(due)
-                checkpoints.take()
+            await _compare(rows, grown.append(hashes[grown.size - start : until - start]))
+            continue
+        if grown.size == head.size:
+            break
+        start, stop = stop, min(stop + PAGE, head.size)
+        hashes = await _hashes(rows, start, stop)
         if progress is not None:
-            progress(grown.size - first, head.size - first)
+            progress(stop - first, head.size - first)
+    await counters.end()
     if grown.root != head.root:
         raise LogCorrupt(
             f"expected the root {head.root.hex()}, and the entries have {grown.root.hex()}",
@@ -112,17 +116,8 @@ async def verify(
     return Verified(head.size - first, checkpoints.count)
 
 
-def _check(checkpoint: Checkpoint, root: bytes) -> None:
-    if checkpoint.root != root:
-        raise LogCorrupt(
-            f"expected the root {checkpoint.root.hex()}, and the entries have {root.hex()}",
-            address=f"checkpoint {checkpoint.size}",
-            checkpoint=checkpoint.size,
-        )
-
-
 async def _hashes(rows: Rows, start: int, stop: int) -> list[bytes]:
-    """The leaf hashes of the entries `[start, stop)`; `start` begins a row."""
+    """The leaf hashes of the entries `[start, stop)`, compared with their tiles where those are full; `start` begins one."""
     hashes: list[bytes] = []
     for row in await rows.entries(start, stop):
         if row.start != start + len(hashes):
@@ -131,6 +126,10 @@ async def _hashes(rows: Rows, start: int, stop: int) -> list[bytes]:
     if len(hashes) < stop - start:
         missing = start + len(hashes)
         raise LogCorrupt("an entry is missing", address=f"leaf {missing}", leaf=missing)
+    told = b"".join(await rows.tiles(0, start // WIDTH, stop // WIDTH))
+    for offset in range(len(told) // 32):
+        if hashes[offset] != told[32 * offset : 32 * offset + 32]:
+            raise wrong_leaf(start + offset)
     return hashes
 
 
@@ -143,8 +142,6 @@ async def _compare(rows: Rows, full: Sequence[Tile]) -> None:
             continue
         column = next((i for i in range(WIDTH) if found[32 * i : 32 * i + 32] != data[32 * i : 32 * i + 32]), 0)
         leaf = (index * WIDTH + column) << (8 * level)
-        if not level and len(found) == len(data):
-            raise wrong_leaf(leaf)
         raise LogCorrupt("a tile does not hold the hashes below it", address=f"tile {level}/{index}", leaf=leaf)
 
 
@@ -156,6 +153,10 @@ class _Counters:
         self._top = Top()
         self._size = 0
         self._count = 0
+
+    async def end(self) -> None:
+        """Raises LogCorrupt when a subject's disclosures are not counted 1, 2, 3, … up to the last checkpoint."""
+        await self._subjects.again(self._size)
 
     async def check(self, checkpoint: Checkpoint) -> None:
         """Raises LogCorrupt when the rows do not make the map that the checkpoint commits to."""
