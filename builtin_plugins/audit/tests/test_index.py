@@ -149,3 +149,14 @@ async def test_the_outcome_of_a_disclosure_is_that_of_its_attempt(h: PluginHarne
         (2, "failure", "acme.no"),
         (1, "failure", "acme.no"),
     ]
+
+
+async def test_two_versions_do_not_index_twice(h: PluginHarness) -> None:
+    """A version whose cursor is old, because another one has indexed meanwhile, goes on from where that one was."""
+    await fill(h, 20)
+    await h.request(audit.SEARCH, audit.SearchRequest())
+    before = await content(h)
+    h.plugin.trust.index.next = 3
+    await h.request(audit.SEARCH, audit.SearchRequest())
+    assert await content(h) == before
+    assert h.plugin.trust.index.next == h.plugin.trust.log.size

@@ -24,6 +24,7 @@ from .sealing import context_of
 __all__ = ["Index", "Names", "names_in", "token_value"]
 
 BATCH = 500  # entries in one transaction, so that an append never waits long behind it
+BULK = 2_000  # the same when somebody waits for the index, or it is far behind
 LAG = 10_000  # entries: more than these are not left for a quiet moment
 HINTS = 20_000  # entries whose names are remembered until they are indexed
 PATIENCE = 2.0  # seconds that indexing waits for a quiet moment
@@ -96,6 +97,7 @@ class Index:
 
     async def open(self) -> None:
         """Read the cursor."""
+        await self._db.execute("INSERT INTO audit_index_cursor VALUES ('next', 0) ON CONFLICT (name) DO NOTHING")
         self.next = await self._place("next")
 
     def start(self) -> None:
@@ -121,7 +123,7 @@ class Index:
                     if self._trust.log.size - self.next < LAG:
                         await recorder.quiet(PATIENCE)
                     async with self._trust.background(), self._lock:
-                        await self._advance()
+                        await self._advance(BULK if self._trust.log.size - self.next > LAG else BATCH)
                 self.last_error = ""
             except RustCareError as error:  # the keyring or the store: tried again after the next append
                 self.last_error = error.code
@@ -134,7 +136,7 @@ class Index:
         size = self._trust.log.size
         while self.next < size:
             async with self._lock:
-                await self._advance()
+                await self._advance(BULK)
         return size
 
     async def rebuild(self) -> int:
@@ -143,6 +145,7 @@ class Index:
             async with self._db.transaction() as tx:
                 for table in ("audit_index", "audit_subjects", "audit_resources", "audit_types", "audit_index_cursor"):
                     await tx.execute(f"DELETE FROM {table}")
+                await tx.execute("INSERT INTO audit_index_cursor VALUES ('next', 0)")
             self.next = 0
             self._hints.clear()
         return await self.catch_up()
@@ -160,11 +163,11 @@ class Index:
         row = await self._db.fetch_one("SELECT place FROM audit_index_cursor WHERE name = ?", (name,))
         return int(row["place"]) if row is not None else 0
 
-    async def _advance(self) -> None:
-        """Index the next batch, in one transaction."""
+    async def _advance(self, most: int) -> None:
+        """Index the next batch, of `most` entries at most, in one transaction."""
         log = self._trust.log
         start = self.next
-        count = min(BATCH, log.size - start)
+        count = min(most, log.size - start)
         if count <= 0:
             return
         if start < log.first:
@@ -231,6 +234,12 @@ class Index:
         first = self._trust.log.first
         pruned = await self._place("first") < first
         async with self._db.transaction() as tx:
+            mine = (following, self.next)
+            if not await tx.execute("UPDATE audit_index_cursor SET place = ? WHERE name = 'next' AND place = ?", mine):
+                # Another version of this plugin, about to go, has indexed meanwhile: go on from where it was.
+                row = await tx.fetch_one("SELECT place FROM audit_index_cursor WHERE name = 'next'")
+                self.next = int(row["place"]) if row is not None else self.next
+                return
             if batch.rows:
                 await tx.execute_many(_INSERT, list(batch.rows.values()))
             if batch.settled:
@@ -242,15 +251,14 @@ class Index:
             ):
                 if rows:
                     await tx.execute_many(f"INSERT INTO {table} ON CONFLICT DO NOTHING", rows)
-            cursors = [("next", following)]
             if pruned:
                 for table in ("audit_index", "audit_subjects", "audit_resources", "audit_types"):
                     await tx.execute(f"DELETE FROM {table} WHERE idx < ?", (first,))
-                cursors.append(("first", first))
-            await tx.execute_many(
-                "INSERT INTO audit_index_cursor VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET place = excluded.place",
-                cursors,
-            )
+                await tx.execute(
+                    "INSERT INTO audit_index_cursor VALUES ('first', ?) "
+                    "ON CONFLICT (name) DO UPDATE SET place = excluded.place",
+                    (first,),
+                )
         self.next = following
         self.advanced.set()
         self.advanced = asyncio.Event()

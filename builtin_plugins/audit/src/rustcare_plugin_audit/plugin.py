@@ -85,8 +85,8 @@ class Audit(Recording, Proving, Reporting, Signing, Retaining, Sending, Witnessi
 
     async def export_state(self) -> Any:
         """Stop writing, so that the next version can. All state is in the store."""
-        await self.trust.recorder.flushed()
         await self.trust.park()
+        await self.trust.recorder.flushed()
         return {"handed_over": True}
 
     async def import_state(self, state: Any) -> None:
