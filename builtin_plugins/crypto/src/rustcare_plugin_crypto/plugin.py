@@ -19,6 +19,9 @@ from .services.signing import SigningServices
 from .services.subjects import SubjectServices
 from .streams import Streams
 from .subjects import Subjects
+from .transit import Transit
+from .transit.data import Data
+from .transit.keys import Keys
 
 __all__ = ["Crypto"]
 
@@ -41,6 +44,7 @@ class Crypto(CustodyServices, EncryptionServices, SigningServices, ExchangeServi
         await self.subjects.open()
         self.custody = Custody(self.keyring)
         self.campaigns = Campaigns(self.keyring, self.ctx.db)
+        self.transit = Transit(Data(self.keyring, self.policy, self.ctx.random), Keys(self.keyring, self.custody))
         self.streams = Streams(int(config.get("streams", 256)), self.ctx.random)
         workers = config.get("passwords", {})
         self.passwords = Passwords(self.policy, int(workers.get("workers", 2)), int(workers.get("waiting", 32)))

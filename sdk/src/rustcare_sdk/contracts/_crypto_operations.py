@@ -41,6 +41,8 @@ __all__ = [
     "StreamRequest",
     "TokenReply",
     "TokenRequest",
+    "TransitReply",
+    "TransitRequest",
     "VerifyItem",
     "VerifyReply",
     "VerifyRequest",
@@ -389,3 +391,20 @@ class DsseVerifyReply:
     payload: bytes
     payload_type: str
     signers: list[str]
+
+
+@dataclass(frozen=True)
+class TransitRequest:
+    """A request as it comes over HTTP: `path` below the mount (`encrypt/orders`), `body` the JSON object."""
+
+    method: str
+    path: str
+    body: dict[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True)
+class TransitReply:
+    """The HTTP status, and the JSON object to answer with; empty for status 204."""
+
+    status: int
+    body: dict[str, Any] = field(default_factory=dict, repr=False)

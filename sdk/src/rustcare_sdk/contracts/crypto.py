@@ -48,6 +48,7 @@ Fields that may hold secrets, keys or plaintext are left out of `repr`.
 | `crypto.campaign.begin` | `CampaignBeginRequest` | `CampaignStatus` |
 | `crypto.campaign.report` | `CampaignReportRequest` | `CampaignReportReply` |
 | `crypto.campaign.finish` | `CampaignFinishRequest` | `CampaignProof` |
+| `crypto.transit` | `TransitRequest` | `TransitReply` |
 | `crypto.subject.seal` | `SealRequest` | `SealReply` |
 | `crypto.subject.open` | `OpenRequest` | `OpenReply` |
 | `crypto.subject.pseudonym` | `PseudonymRequest` | `PseudonymReply` |
@@ -125,6 +126,8 @@ from ._crypto_operations import (
     StreamRequest,
     TokenReply,
     TokenRequest,
+    TransitReply,
+    TransitRequest,
     VerifyItem,
     VerifyReply,
     VerifyRequest,
@@ -193,6 +196,7 @@ __all__ = [
     "SUBJECT_SEAL",
     "SUBJECT_SHRED",
     "TOKEN",
+    "TRANSIT",
     "VERIFY",
     "AgreeRequest",
     "CampaignBeginRequest",
@@ -271,6 +275,8 @@ __all__ = [
     "StreamRequest",
     "TokenReply",
     "TokenRequest",
+    "TransitReply",
+    "TransitRequest",
     "VerifyItem",
     "VerifyReply",
     "VerifyRequest",
@@ -362,6 +368,8 @@ CAMPAIGN_BEGIN = "crypto.campaign.begin"
 CAMPAIGN_REPORT = "crypto.campaign.report"
 #: Service: the proof that none is left (`CampaignFinishRequest` → `CampaignProof`).
 CAMPAIGN_FINISH = "crypto.campaign.finish"
+#: Service: the transit HTTP API, for a gateway to mount (`TransitRequest` → `TransitReply`).
+TRANSIT = "crypto.transit"
 #: Service: encrypt under the keys of subjects such as patients (`SealRequest` → `SealReply`).
 SUBJECT_SEAL = "crypto.subject.seal"
 #: Service: decrypt what was sealed (`OpenRequest` → `OpenReply`).
