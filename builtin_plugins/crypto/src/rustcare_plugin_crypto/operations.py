@@ -12,6 +12,7 @@ import base64
 import binascii
 import re
 from collections.abc import Sequence
+from operator import attrgetter
 
 from rustcare_sdk.contracts.crypto import CipherItem, PlainItem, VerifyItem
 
@@ -24,6 +25,7 @@ __all__ = ["HEADER", "as_text", "decrypt", "decrypt_many", "encrypt", "old_versi
 #: Bytes before what the cipher made.
 HEADER = 5
 _FORMAT = b"\x01"
+_SEALED, _CONTEXT = attrgetter("ciphertext", "aad"), attrgetter("context")
 _TEXT = re.compile(rb"vault:v([1-9][0-9]{0,8}):([A-Za-z0-9+/]*={0,2})")
 
 
@@ -84,20 +86,19 @@ def decrypt(key: Key, item: CipherItem) -> bytes:
 def decrypt_many(key: Key, items: Sequence[CipherItem]) -> list[bytes | None]:
     """What was encrypted, in order; None for each that fails. Many under one version cost little more than the cipher."""
     header = items[0].ciphertext[:HEADER] if items else b""
-    plain = not any(item.context for item in items)
-    if plain and header[:1] == _FORMAT and not key.record.derived and len(header) == HEADER:
-        try:
-            opener = key.prepared(old_version(key, int.from_bytes(header[1:], "big")))
-        except CryptoFailed:
-            opener = None
-        if opener is not None:
-            data: list[bytes | None] = opener.open_many([(item.ciphertext, item.aad) for item in items], header)
-            # Those of other versions and forms failed there; they get their own turn.
-            return [
-                _decrypt_or_none(key, item) if found is None and item.ciphertext[:HEADER] != header else found
-                for item, found in zip(items, data, strict=True)
-            ]
-    return [_decrypt_or_none(key, item) for item in items]
+    if header[:1] != _FORMAT or len(header) < HEADER or key.record.derived or any(map(_CONTEXT, items)):
+        return [_decrypt_or_none(key, item) for item in items]
+    try:
+        opener = key.prepared(old_version(key, int.from_bytes(header[1:], "big")))
+    except CryptoFailed:
+        return [_decrypt_or_none(key, item) for item in items]
+    data: list[bytes | None] = opener.open_many(map(_SEALED, items), header)
+    if None in data:
+        # Those of other versions and forms failed there; they get their own turn.
+        for at, item in enumerate(items):
+            if data[at] is None and item.ciphertext[:HEADER] != header:
+                data[at] = _decrypt_or_none(key, item)
+    return data
 
 
 def _decrypt_or_none(key: Key, item: CipherItem) -> bytes | None:

@@ -26,7 +26,15 @@ from .transit.keys import Keys
 __all__ = ["Crypto"]
 
 
-class Crypto(CustodyServices, EncryptionServices, SigningServices, ExchangeServices, SubjectServices, CampaignServices):
+class Crypto(
+    CustodyServices,
+    EncryptionServices,
+    SigningServices,
+    ExchangeServices,
+    SubjectServices,
+    CampaignServices,
+    TransitServices,
+):
     """Keys that never leave, and what is done with them: a keyring and its operations as services on the bus."""
 
     state_version = 1
