@@ -17,6 +17,7 @@ from .services.encryption import EncryptionServices
 from .services.exchange import ExchangeServices
 from .services.signing import SigningServices
 from .services.subjects import SubjectServices
+from .services.transit import TransitServices
 from .streams import Streams
 from .subjects import Subjects
 from .transit import Transit
