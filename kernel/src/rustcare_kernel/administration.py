@@ -415,7 +415,7 @@ class Administration:
     def _consented(self, package: Package, grants: list[Grant]) -> None:
         """State which capabilities were granted with a package's installation or upgrade."""
         rights = sorted(grant.capability for grant in grants if not grant.deny)
-        self._operations.fact("plugin.consent", package.id, {"digest": package.digest, "rights": rights})
+        self._operations.fact("plugin.consent", package.id, {"digest": package.digest, "rights": rights}, keep=True)
 
 
 def _details(package: Package) -> dict[str, Any]:

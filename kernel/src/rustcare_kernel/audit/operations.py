@@ -125,9 +125,14 @@ class Operations:
 
     # facts
 
-    def fact(self, action: str, plugin: str = "", details: Mapping[str, Any] | None = None) -> None:
-        """State what nothing could prevent; it is on record soon. Nothing is kept while no recorder is installed."""
-        if not self.gate.in_force:
+    def fact(
+        self, action: str, plugin: str = "", details: Mapping[str, Any] | None = None, *, keep: bool = False
+    ) -> None:
+        """State what nothing could prevent; it is on record soon.
+
+        While no recorder is installed, only what is to be kept for one that comes later is written down at all.
+        """
+        if not self.gate.in_force and not keep:
             return
         if len(self._facts) >= self.WAITING:
             self._lost += 1
