@@ -92,6 +92,9 @@ def export(
     checkpoints: Annotated[
         int, typer.Option("--checkpoints", help="How many earlier checkpoints to write, spread evenly.", min=0)
     ] = 1000,
+    witnessed: Annotated[
+        bool, typer.Option("--witnessed", help="Only up to the largest checkpoint that witnesses have cosigned.")
+    ] = False,
     tenant: Tenant = "",
     data: Data = DEFAULT_DATA,
     json: Json = False,
@@ -103,7 +106,7 @@ def export(
     from .export import export_evidence
 
     with connect(data) as control, busy("Exporting"):
-        done = export_evidence(control, folder, patient or [], checkpoints, tenant)
+        done = export_evidence(control, folder, patient or [], checkpoints, tenant, witnessed)
     if json:
         print_json(done)
         return

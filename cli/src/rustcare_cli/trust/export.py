@@ -31,6 +31,7 @@ from .verify_audit import (
     Fault,
     Key,
     read_file,
+    read_keys,
     tile_path,
     verify_consistency,
 )
@@ -53,18 +54,20 @@ def export_evidence(
     patients: Sequence[str] | Mapping[str, str] = (),
     checkpoints: int = 1000,
     tenant: str = "",
+    witnessed: bool = False,
 ) -> dict[str, Any]:
     """Write the folder, or bring it up to date. Raises EvidenceContradicted, CommandFailed, and what services refuse with.
 
     Args:
         patients: references such as `Patient/123`, whose accountings are written too; a mapping gives them names.
         checkpoints: how many earlier checkpoints to write at most.
+        witnessed: only up to the largest checkpoint that a quorum of witnesses has cosigned.
 
     Returns:
         `size`, `root` (hex), `first`, `checkpoints` (how many earlier ones lie there), `written` (files), `key` (vkey).
     """
     named = list(patients.items()) if isinstance(patients, Mapping) else [("", reference) for reference in patients]
-    return Exporter(asker(control), folder, tenant).run(named, checkpoints)
+    return Exporter(asker(control), folder, tenant).run(named, checkpoints, witnessed)
 
 
 class Exporter:
@@ -76,21 +79,25 @@ class Exporter:
         self.tenant = tenant
         self.written = 0
         self._touched: set[Path] = set()
+        self._named: set[tuple[str, bytes]] = set()
 
-    def run(self, patients: Sequence[tuple[str, str]], checkpoints: int) -> dict[str, Any]:
+    def run(self, patients: Sequence[tuple[str, str]], checkpoints: int, witnessed: bool) -> dict[str, Any]:
         """Write everything up to the latest checkpoint. Raises EvidenceContradicted, CommandFailed."""
-        latest = self.ask("audit.checkpoint")
+        size = self.ask("audit.witnesses")["size"] if witnessed else 0
+        if witnessed and not size:
+            raise CommandFailed("Expected a checkpoint that witnesses have cosigned, there is none yet")
+        latest = self.ask("audit.checkpoint", size=size)
         status = self.ask("audit.status")
         new = Checkpoint.parse(latest["text"].encode())
         old = self._before(new)
+        self._keys(new.origin, latest["key"], status)
         self._tiles(old.size if old else 0, new.size, status["first"])
         kept = self._checkpoints(old, new, checkpoints)
         for name, reference in patients:
             self._patient(name, reference, new.size)
         self._statements()
-        self._keys(new.origin, latest["key"], status)
         self._sync()  # what the checkpoint speaks of is there before it is
-        self._put("checkpoint", latest["text"].encode())
+        self._put("checkpoint", self._signed(latest["text"]))
         self._sync()
         self._tidy(new.size, status["first"])
         return {
@@ -171,7 +178,7 @@ class Exporter:
                 found.update({item["size"]: item["text"] for item in near})
         for size, text in found.items():
             if 0 < size < new.size:
-                self._put(f"checkpoints/{size}", text.encode())
+                self._put(f"checkpoints/{size}", self._signed(text))
         folder = self.folder / "checkpoints"
         return len(list(folder.iterdir())) if folder.is_dir() else 0
 
@@ -201,14 +208,34 @@ class Exporter:
                     break
 
     def _keys(self, origin: str, key: str, status: dict[str, Any]) -> None:
-        """The log's keys, all versions of them, and the keyring's key for certificates."""
+        """The log's keys, all versions of them, the keyring's key for certificates, and witnesses'; earlier ones stay."""
         lines = [key.strip()]
         for name, owner in LOG_KEYS.items():
-            lines += [line for line in self._versions(name, owner or origin) if line not in lines]
-        self._put("key.vkey", "".join(f"{line}\n" for line in lines).encode())
+            lines += self._versions(name, owner or origin)
         witnesses = [str(each) for row in status["witnesses"] for each in row.get("keys", ())]
-        if witnesses:
-            self._put("witnesses.vkey", "".join(f"{line}\n" for line in dict.fromkeys(witnesses)).encode())
+        for name, found in (("key.vkey", lines), ("witnesses.vkey", witnesses)):
+            keys = list(dict.fromkeys([*map(Key.parse, found), *self._named_before(name)]))
+            self._named.update((key.name, key.id) for key in keys)
+            if keys:
+                self._put(name, "".join(f"{key.vkey}\n" for key in keys).encode())
+
+    def _named_before(self, name: str) -> list[Key]:
+        """What an earlier export says; signatures in it are by these keys."""
+        path = self.folder / name
+        try:
+            return read_keys(read_file(path, MAX_NOTE)) if path.exists() else []
+        except Fault:
+            return []
+
+    def _signed(self, text: str) -> bytes:
+        """A note without the lines of keys that the folder does not name, such as those of former witnesses."""
+        body, _, lines = text.rpartition("\n\n")
+        kept = [
+            f"{line}\n"
+            for line, (name, id_, _) in zip(lines.splitlines(), Checkpoint.parse(text.encode()).lines, strict=True)
+            if (name, id_) in self._named
+        ]
+        return f"{body}\n\n{''.join(kept)}".encode()
 
     def _versions(self, name: str, owner: str) -> list[str]:
         try:
