@@ -569,7 +569,7 @@ class WitnessesRequest:
 @dataclass(frozen=True)
 class WitnessStatus:
     """What a witness is known to have cosigned: a checkpoint of `size` entries at `time` (POSIX seconds); `lag`: entries
-    behind the log; `attempts`: failures in a row, with the `last_error`, empty when all is well."""
+    behind the log; `attempts`: failures in a row, with the `last_error`, empty when all is well. `keys`: its vkeys."""
 
     name: str
     url: str = ""
@@ -578,6 +578,7 @@ class WitnessStatus:
     lag: int = 0
     attempts: int = 0
     last_error: str = ""
+    keys: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -264,6 +264,7 @@ class Witnesses:
                     lag=max(0, size - known),
                     attempts=witness.attempt,
                     last_error=witness.last_error,
+                    keys=[key.vkey for key in witness.settings.keys],
                 )
             )
         return found
