@@ -78,15 +78,15 @@ async def test_nothing_personal_is_in_the_log(h: PluginHarness) -> None:
         h,
         attempt(
             1,
-            fhir.UpdateRequest({"resourceType": "Patient", "id": "p1", "gender": "female"}),
+            fhir.UpdateRequest({"resourceType": "Patient", "id": "patient-4711", "gender": "female"}),
             capability="bus:request@fhir.update",
         ),
     )
     data = (await h.plugin.trust.log.entries(0, 1))[0]
-    assert b"p1" not in data
+    assert b"patient-4711" not in data
     assert b"female" not in data
     row = (await h.request(audit.SHOW, audit.ShowRequest(0))).row
-    assert row.opened[0]["patient"] == "Patient/p1"
+    assert row.opened[0]["patient"] == "Patient/patient-4711"
     assert row.opened[0]["changes"][0]["new"] == "female"
 
 
