@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rustcare_plugin_audit.entry import Change, Entry, What, Which, Who
+from rustcare_plugin_audit.plugin import Audit
 from rustcare_plugin_audit.sinks.event import Event, Subject
 from rustcare_plugin_audit.sinks.fhir import BALP, audit_events
+from rustcare_sdk.contracts import audit, fhir
+from rustcare_sdk.testing import harness
+
+from tests.support.keyring import MemoryKeyring
 
 T = "http://terminology.hl7.org/CodeSystem/"
 DCM = "http://dicom.nema.org/resources/ontology/DCM"
@@ -293,3 +301,48 @@ def test_operations_are_plain_audit_events() -> None:
     evidence = found["entity"][-1]
     assert evidence["what"]["identifier"]["value"] == "3"
     assert {"type": "leaf", "valueString": "05" * 32} in evidence["detail"]
+
+
+async def test_what_is_really_recorded_conforms(tmp_path: Path) -> None:
+    """Real requests, recorded, sealed, settled, opened for the sink: each becomes AuditEvents that conform."""
+    patients = [{"resourceType": "Patient", "id": f"p{n}"} for n in range(2)]
+    observation = {"resourceType": "Observation", "id": "o1", "subject": {"reference": "Patient/p1"}}
+    asked: list[tuple[str, Any, str, list[str]]] = [
+        ("fhir.store", fhir.StoreRequest("k", [*patients, observation], "s"), "TREAT", ["PatientUpdate"] * 2),
+        ("fhir.read", fhir.ReadRequest("Patient", "p1"), "TREAT", ["PatientRead"]),
+        ("fhir.read", fhir.ReadRequest("Patient", "p1"), "PUBHLTH", ["PrivacyDisclosure.Source"]),
+        ("fhir.read", fhir.ReadRequest("Observation", "o1"), "TREAT", ["Read"]),
+        ("fhir.create", fhir.CreateRequest(observation), "TREAT", ["PatientCreate"]),
+        ("fhir.update", fhir.UpdateRequest(patients[0]), "TREAT", ["PatientUpdate"]),
+        ("fhir.delete", fhir.DeleteRequest("Patient", "p0"), "", ["PatientDelete"]),
+        ("fhir.export", fhir.ExportRequest(["Patient"]), "TREAT", ["Query"]),
+    ]
+    attempts = [
+        audit.Attempt(
+            f"{number:032x}",
+            1_800_000_000_000_000 + number,
+            "use",
+            capability=f"bus:request@{service}",
+            subject=service,
+            plugin="acme.app",
+            version="1.0.0",
+            digest="sha256:" + "ab" * 32,
+            principal="dr.jekyll",
+            purpose=purpose,
+            data=data,
+        )
+        for number, (service, data, purpose, _) in enumerate(asked)
+    ]
+    path = tmp_path / "events.jsonl"
+    sink = {"name": "f", "format": "fhir", "to": "file", "path": str(path), "personal": "opened"}
+    double = harness(Audit, config={"sinks": [sink]})
+    MemoryKeyring().attach(double)
+    async with double as h:
+        places = (await h.request(audit.RECORD, audit.RecordRequest(attempts))).indices
+        rows = [audit.Outcome(one.id, place) for one, place in zip(attempts, places, strict=True)]
+        await h.request(audit.SETTLE, audit.SettleRequest(rows))
+        async with asyncio.timeout(30):
+            while (await h.plugin.sinks.status())[0].lag:
+                await h.plugin.sinks.feeds[0].changed.wait()
+    found = [check_balp(json.loads(line)) for line in path.read_text().splitlines()]
+    assert found == [profile for *_, profiles in asked for profile in profiles]
