@@ -12,6 +12,7 @@ import base64
 import binascii
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from operator import attrgetter
 
 from rustcare_sdk.contracts.crypto import CipherItem, PlainItem, VerifyItem
@@ -83,22 +84,27 @@ def decrypt(key: Key, item: CipherItem) -> bytes:
     return data
 
 
-def decrypt_many(key: Key, items: Sequence[CipherItem]) -> list[bytes | None]:
-    """What was encrypted, in order; None for each that fails. Many under one version cost little more than the cipher."""
+def decrypt_many(key: Key, items: Sequence[CipherItem]) -> tuple[list[bytes | None], bool]:
+    """What was encrypted, in order, None for each that fails; and whether none did.
+
+    Many under one version cost little more than the cipher itself.
+    """
     header = items[0].ciphertext[:HEADER] if items else b""
-    if header[:1] != _FORMAT or len(header) < HEADER or key.record.derived or any(map(_CONTEXT, items)):
-        return [_decrypt_or_none(key, item) for item in items]
-    try:
-        opener = key.prepared(old_version(key, int.from_bytes(header[1:], "big")))
-    except CryptoFailed:
-        return [_decrypt_or_none(key, item) for item in items]
-    data: list[bytes | None] = opener.open_many(map(_SEALED, items), header)
-    if None in data:
+    opener = None
+    if header[:1] == _FORMAT and len(header) == HEADER and not key.record.derived and not any(map(_CONTEXT, items)):
+        with suppress(CryptoFailed):
+            opener = key.prepared(old_version(key, int.from_bytes(header[1:], "big")))
+    if opener is None:
+        data = [_decrypt_or_none(key, item) for item in items]
+        return data, None not in data
+    data, failed = opener.open_many(map(_SEALED, items), header)
+    if failed:
         # Those of other versions and forms failed there; they get their own turn.
-        for at, item in enumerate(items):
-            if data[at] is None and item.ciphertext[:HEADER] != header:
-                data[at] = _decrypt_or_none(key, item)
-    return data
+        for at in failed:
+            if items[at].ciphertext[:HEADER] != header:
+                data[at] = _decrypt_or_none(key, items[at])
+        return data, None not in data
+    return data, True
 
 
 def _decrypt_or_none(key: Key, item: CipherItem) -> bytes | None:

@@ -188,24 +188,29 @@ class CommittingSealer(Sealer):
         except _REFUSED:
             raise CryptoFailed from None
 
-    def open_many(self, items: Iterable[tuple[bytes, bytes]], before: bytes = b"") -> list[bytes | None]:
-        """What `seal_many` made of each pair of result and aad; None for one that fails."""
+    def open_many(
+        self, items: Iterable[tuple[bytes, bytes]], before: bytes = b""
+    ) -> tuple[list[bytes | None], list[int]]:
+        """What `seal_many` made of each pair of result and aad, None for one that fails; and the places of those."""
         start = len(before)
         stop, body = start + _HEADER, start + _BODY
         here: dict[bytes, _Decrypt] = {}
         done: list[bytes | None] = []
+        failed: list[int] = []
+        add, known = done.append, here.get
         for sealed, aad in items:
             front = sealed[:stop]
             try:
-                decrypt = here.get(front)
+                decrypt = known(front)
                 if decrypt is None:
                     if front[:start] != before or len(sealed) < start + OVERHEAD:
                         raise CryptoFailed
                     decrypt = here[front] = self._decrypt_of(front[start:])
-                done.append(decrypt(sealed[stop:body], sealed[body:], before + aad if aad else before))
+                add(decrypt(sealed[stop:body], sealed[body:], before + aad if aad else before))
             except (CryptoFailed, *_REFUSED):
-                done.append(None)
-        return done
+                failed.append(len(done))
+                add(None)
+        return done, failed
 
 
 AEADS: dict[str, CommittingAead] = {name: CommittingAead(name) for name in _CIPHERS}

@@ -123,8 +123,10 @@ class Sealer(Hidden):
         """Encrypt pairs of data and aad: for each `before + seal(data, before + aad)`, at less cost."""
         raise NotImplementedError
 
-    def open_many(self, items: Iterable[tuple[bytes, bytes]], before: bytes = b"") -> list[bytes | None]:
-        """Decrypt pairs of what `seal_many` made and aad. One that fails gives None and does not spoil the others."""
+    def open_many(
+        self, items: Iterable[tuple[bytes, bytes]], before: bytes = b""
+    ) -> tuple[list[bytes | None], list[int]]:
+        """Decrypt pairs of what `seal_many` made and aad: the data, with None for each that fails, and their places."""
         raise NotImplementedError
 
 

@@ -37,8 +37,8 @@ class EncryptionServices(Services):
         asked = message.data
         check_items(len(asked.items), crypto.DECRYPT)
         key = await self.usable(message, asked.key, "aead")
-        data = operations.decrypt_many(key, asked.items)
-        if not asked.partial and None in data:
+        data, whole = operations.decrypt_many(key, asked.items)
+        if not whole and not asked.partial:
             raise CryptoFailed
         return crypto.DecryptReply(data)
 
