@@ -31,7 +31,7 @@ from rustcare_plugin_audit.notes import ED25519, VerifierKey, signature_line
 from rustcare_plugin_audit.tree import leaf_hash, verify_consistency, verify_inclusion
 
 from tests.benchmarks.harness import Row, paired_async
-from tests.support.postgres import NoServer, _create
+from tests.support.postgres import _binaries, _start
 
 ORIGIN = "bench.example/audit"
 _INSERT = "INSERT INTO entry (id, data) VALUES (?, ?)"
@@ -155,11 +155,11 @@ async def _postgres(folder: Path, found: list[Row]) -> None:
     server = None
     dsn = os.environ.get("RUSTCARE_TEST_POSTGRES", "")
     if not dsn:
-        try:
-            server = _create()
-        except NoServer as reason:
-            found.append(Row("audited appends, PostgreSQL", 0, None, "/s", "rate", note=f"not measured: {reason}"))
+        binaries = _binaries()
+        if binaries is None:
+            found.append(Row("audited appends, PostgreSQL", 0, None, "/s", "rate", note="not measured: not installed"))
             return
+        server = _start(binaries)
         dsn = server.dsn
     driver = open_driver(dsn, folder)
     name = f"bench.audit-{os.getpid()}"
@@ -178,7 +178,6 @@ async def _postgres(folder: Path, found: list[Row]) -> None:
 async def _postgres_appends(driver: StoreDriver, bare: Any, name: str, found: list[Row]) -> None:
     bench = Bench(driver)
     log = await bench.open(name)
-    await bare.execute("CREATE TEMPORARY TABLE probe (x int)")  # the connection works
     await bare.execute("CREATE TABLE IF NOT EXISTS bench_entry (id bigint PRIMARY KEY, data bytea NOT NULL)")
     await bare.execute("TRUNCATE bench_entry")
     place = 0
