@@ -215,6 +215,32 @@ async def test_the_accounting_of_a_patient(tmp_path: Path) -> None:
         await sound(kernel)
 
 
+async def test_what_the_store_knows_is_in_the_entries(tmp_path: Path) -> None:
+    """An update's entry has the values before and after; a disclosure of an Observation counts for its patient. What the
+    plugin asks the store for that is not on record itself."""
+    async with Kernel(tmp_path, log_level="silent") as kernel:
+        await running(kernel, "crypto", "audit", "fhir")
+        patient = {"resourceType": "Patient", "id": "p", "gender": "male"}
+        observation = {
+            "resourceType": "Observation",
+            "id": "o",
+            "status": "final",
+            "code": {"text": "x"},
+            "subject": {"reference": "Patient/p"},
+        }
+        await kernel.request(fhir.STORE, fhir.StoreRequest("k", [patient, observation], "test"))
+        await kernel.request(fhir.UPDATE, fhir.UpdateRequest({**patient, "gender": "female"}))
+        await kernel.request(fhir.READ, fhir.ReadRequest("Observation", "o"), principal="dr", purpose="PUBHLTH")
+        asked = audit.SearchRequest(patient="Patient/p", tenant="default")
+        read, update, _ = (await kernel.request(audit.SEARCH, asked, type=audit.SearchReply)).rows
+        (change,) = update.opened[0]["changes"]
+        assert (change["field"], change["old"], change["new"]) == ("gender", "male", "female")
+        assert read.entry["disclosure"]["n"] == 1
+        assert read.opened[0]["recipient"] == "dr"
+        reads = audit.SearchRequest(capability="bus:request@fhir.read")
+        assert len((await kernel.request(audit.SEARCH, reads, type=audit.SearchReply)).rows) == 1
+
+
 async def test_on_postgresql(tmp_path: Path, postgres_dsn: str) -> None:
     """On PostgreSQL the plugin does the same: on record, found, counted, made again, sound after a restart."""
     connection = await asyncpg.connect(postgres_dsn)

@@ -242,3 +242,27 @@ async def test_disclosures_are_counted(h: PluginHarness) -> None:
     counted = [(entry.kind, entry.disclosure.n) for entry in entries if entry.disclosure is not None]
     assert counted == [("use", 1), ("disclosure", 2), ("disclosure", 1)]
     assert entries[2].continues == entries[1].id
+
+
+@pytest.mark.parametrize(
+    ("mode", "purpose", "subject", "counted"),
+    [
+        ("disclosures", "PUBHLTH", "patient/p1", True),
+        ("disclosures", "TREAT", "observation/o1", False),
+        ("always", "TREAT", "patient/p1", False),
+        ("never", "PUBHLTH", "observation/o1", False),
+    ],
+)
+async def test_the_store_is_asked_whose_a_resource_is(
+    h: PluginHarness, keyring: MemoryKeyring, mode: str, purpose: str, subject: str, counted: bool
+) -> None:
+    """A disclosure of a resource that is named by its id counts for the patient it belongs to."""
+    await h.restart(config={"patients_of_resources": mode})
+    observation = {"resourceType": "Observation", "id": "o1", "subject": {"reference": "Patient/p1"}}
+    h.answer(fhir.READ, fhir.ResourceReply(observation, "1"))
+    await record(h, attempt(1, fhir.ReadRequest("Observation", "o1"), principal="dr", purpose=purpose))
+    entry = decode((await h.plugin.trust.log.entries(0, 1))[0])
+    assert entry.subjects == [keyring.pseudonym(subject)]
+    assert (entry.disclosure is not None) == counted
+    opened = (await h.request(audit.SHOW, audit.ShowRequest(0))).row.opened[0]
+    assert opened["resources"] == ["Observation/o1"]

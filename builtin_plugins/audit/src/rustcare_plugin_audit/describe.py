@@ -96,13 +96,17 @@ class Describer:
         self._needs: dict[str, type | None] = {}
 
     def draft(self, attempt: Attempt, before: dict[str, Any] | None = None) -> Draft:
-        """The draft of an attempt. `before`: the fields as they were, where they are known."""
+        """The draft of an attempt. `before`: the resource as it is before, where that was asked (`asks`) and is known."""
         rule = self.rule(attempt)
         if rule is None or attempt.kind == "fact":
             action = attempt.action or ("execute" if attempt.kind == "use" else "")
             return Draft(of_attempt(attempt, action, Which(attempt.tenant), []))
         data = self._readable(attempt.data, rule)
         types, by_patient, others = _resources(data, rule)
+        if rule.resolve and before and not by_patient:
+            references = (value for path in rule.patients for value in values_at(before, path))
+            owner = next((found for value in references if (found := _patient(value))), "")
+            by_patient, others = ({owner: others}, []) if owner else (by_patient, others)
         public: list[Change] = []
         sealed: list[dict[str, Any]] = []
         if rule.changes:
@@ -135,17 +139,26 @@ class Describer:
             parts[position].values["recipient"] = recipient
         return Draft(entry, parts, patients, told)
 
-    def asks_before(self, attempt: Attempt) -> tuple[str, dict[str, str]] | None:
-        """The service that knows the fields as they are before the attempt, and what to ask it; None when none does.
+    def asks(self, attempt: Attempt) -> tuple[str, dict[str, str]] | None:
+        """The service that knows the resource as it is before the attempt, and what to ask it; None when none need be asked.
 
         What this plugin asks is asked for the tenant `default`, so of other tenants' resources nothing is known before.
         """
         rule = self.rule(attempt)
-        if rule is None or not rule.before or attempt.kind != "use" or attempt.tenant != "default":
+        if rule is None or attempt.kind != "use" or attempt.tenant != "default":
+            return None
+        service = rule.before or (rule.resolve if self._resolves(rule, attempt) else "")
+        if not service:
             return None
         item = next(values_at(self._readable(attempt.data, rule), rule.items), None)
         asked = {"type": _text(item, rule.type), "id": _text(item, rule.id)}
-        return (rule.before, asked) if all(asked.values()) else None
+        if not all(asked.values()) or (not rule.before and asked["type"] == "Patient"):
+            return None
+        return service, asked
+
+    def _resolves(self, rule: Rule, attempt: Attempt) -> bool:
+        mode = self._policy.resolve
+        return mode == "always" or (mode == "disclosures" and self._discloses(rule, attempt))
 
     def rule(self, attempt: Attempt) -> Rule | None:
         """The rule for an attempt."""

@@ -16,6 +16,7 @@ joined by dots, `[*]` for every item of a list: `resources[*].subject.reference`
 | `subject` | path to the name of a subject of the keyring (`patient/1`) |
 | `disclosure` | `never`, `purpose` (of reads the default: when the purpose is none of `tpo`), `always` |
 | `changes` | path of the object whose fields are committed to |
+| `resolve` | a service that answers `{type, id}` with the `resource`, in which `patients` are looked for |
 | `before` | a service that answers `{type, id}` with the `resource` as it is now, for the fields' values before |
 | `skip` | fields that are not committed to |
 """
@@ -91,7 +92,7 @@ TPO: tuple[str, ...] = (
 
 _PATIENT_PATHS = ["subject.reference", "patient.reference", "beneficiary.reference", "for.reference"]
 _RESOURCE = {"type": "resourceType", "id": "id", "patients": _PATIENT_PATHS}
-_OWN = {"type": "type", "id": "id"}
+_OWN = {"type": "type", "id": "id", "patients": _PATIENT_PATHS, "resolve": "fhir.read"}
 
 #: What the messages of the built-in plugins are about.
 RULES: tuple[dict[str, Any], ...] = (
@@ -183,6 +184,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     subject: str = ""
     disclosure: Literal["", "never", "purpose", "always"] = ""
     changes: str = ""
+    resolve: str = ""
     before: str = ""
     skip: list[str] = []
 
@@ -194,11 +196,13 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Policy:
-    """The policy in force. `must`: capability patterns; `rules`: in the order in which they are tried; `tpo`: purposes."""
+    """The policy in force. `must`: capability patterns; `rules`: in the order in which they are tried; `tpo`: purposes;
+    `resolve`: when a store is asked whose a resource is: `disclosures`, `always` or `never`."""
 
     must: tuple[str, ...]
     rules: tuple[tuple[Capability, Rule], ...]
     tpo: frozenset[str]
+    resolve: str = "disclosures"
 
     def rule(self, capability: str) -> Rule | None:
         """The first rule that matches a use such as `bus:request@fhir.read`."""
@@ -209,7 +213,7 @@ class Policy:
 
 
 def read_policy(config: Mapping[str, Any]) -> Policy:
-    """The policy of a configuration: `must`, `also`, `rules`, `tpo`. Raises PolicyInvalid."""
+    """The policy of a configuration: `must`, `also`, `rules`, `tpo`, `patients_of_resources`. Raises PolicyInvalid."""
     must = [*(config.get("must") or MUST), *config.get("also", ())]
     for position, text in enumerate(must):
         _capability(text, f"config.must[{position}]")
@@ -220,7 +224,8 @@ def read_policy(config: Mapping[str, Any]) -> Policy:
                 address=f"config.must[{position}]",
             )
     rules = _rules(config.get("rules", ()), "config.rules") + _rules(RULES, "built-in rules")
-    return Policy(tuple(dict.fromkeys(must)), tuple(rules), frozenset(config.get("tpo") or TPO))
+    resolve = str(config.get("patients_of_resources", "disclosures"))
+    return Policy(tuple(dict.fromkeys(must)), tuple(rules), frozenset(config.get("tpo") or TPO), resolve)
 
 
 def _rules(rows: Iterable[Mapping[str, Any]], address: str) -> list[tuple[Capability, Rule]]:

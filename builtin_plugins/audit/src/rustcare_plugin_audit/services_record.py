@@ -21,7 +21,7 @@ from .search import moment
 __all__ = ["Recording"]
 
 MAX_TEXT = 2_000
-BEFORE = 1.0  # seconds in which a store says what there was before a change
+BEFORE = 1.0  # seconds in which a store says what there is before an attempt
 
 
 class Recording(Plugin):
@@ -40,7 +40,7 @@ class Recording(Plugin):
         return audit.RecordReply(await self.trust.recorder.write(await self._drafts(asked.attempts)))
 
     async def _drafts(self, attempts: Sequence[audit.Attempt]) -> list[Draft]:
-        asks = [self.describer.asks_before(attempt) for attempt in attempts]
+        asks = [self.describer.asks(attempt) for attempt in attempts]
         if not any(asks):
             return [self.describer.draft(attempt) for attempt in attempts]
         known = await asyncio.gather(*(self._before(*ask) if ask else _unknown() for ask in asks))
