@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import http.client
+import os
 import socket
 import ssl
 import threading
@@ -47,6 +49,10 @@ class Threaded:
     def connect(self, host: str, port: int, timeout: float) -> socket.socket:
         """Open a connection and hold it. Raises OSError."""
         found = socket.create_connection((host, port), timeout)
+        if found.getsockname() == found.getpeername():
+            # Nobody listens, and the system gave us the very port that we asked for: we would talk to ourselves.
+            found.close()
+            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
         self.hold(found)
         return found
 
