@@ -49,11 +49,14 @@ class Threaded:
     def connect(self, host: str, port: int, timeout: float) -> socket.socket:
         """Open a connection and hold it. Raises OSError."""
         found = socket.create_connection((host, port), timeout)
-        if found.getsockname() == found.getpeername():
-            # Nobody listens, and the system gave us the very port that we asked for: we would talk to ourselves.
+        try:
+            if found.getsockname() == found.getpeername():
+                # Nobody listens, and the system gave us the very port that we asked for: we would talk to ourselves.
+                raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+            self.hold(found)
+        except BaseException:
             found.close()
-            raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
-        self.hold(found)
+            raise
         return found
 
     def hold(self, found: socket.socket | None) -> None:
