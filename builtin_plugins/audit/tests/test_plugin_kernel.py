@@ -232,7 +232,9 @@ async def test_what_the_store_knows_is_in_the_entries(tmp_path: Path) -> None:
         await kernel.request(fhir.UPDATE, fhir.UpdateRequest({**patient, "gender": "female"}))
         await kernel.request(fhir.READ, fhir.ReadRequest("Observation", "o"), principal="dr", purpose="PUBHLTH")
         asked = audit.SearchRequest(patient="Patient/p", tenant="default")
-        read, update, _ = (await kernel.request(audit.SEARCH, asked, type=audit.SearchReply)).rows
+        found: audit.SearchReply = await kernel.request(audit.SEARCH, asked, type=audit.SearchReply)
+        search, read, update, _ = found.rows
+        assert search.entry["what"]["subject"] == audit.SEARCH
         (change,) = update.opened[0]["changes"]
         assert (change["field"], change["old"], change["new"]) == ("gender", "male", "female")
         assert read.entry["disclosure"]["n"] == 1
