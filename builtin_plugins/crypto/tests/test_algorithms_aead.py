@@ -35,25 +35,32 @@ def test_many_at_once_are_as_one_by_one(name: str) -> None:
     """`seal_many` gives what `seal` gives, with something in front that is authenticated; those that fail spoil no other."""
     suite, secret = AEADS[name], os.urandom(32)
     sealer, other = suite.prepare(secret), suite.prepare(secret)
-    pairs: list[tuple[bytes | bytearray | memoryview, bytes]] = [(b"one", b""), (b"", b"aad"), (b"three" * 1000, b"x")]
-    sealed = sealer.seal_many(pairs, b"front")
+    data, aads = [b"one", b"", b"three" * 1000], [b"", b"aad", b"x"]
+    sealed = sealer.seal_many(data, aads, b"front")
     assert len({text[53:65] for text in sealed}) == 3
-    for text, (data, aad) in zip(sealed, pairs, strict=True):
+    for text, item, aad in zip(sealed, data, aads, strict=True):
         assert text.startswith(b"front")
-        assert other.open(text[5:], b"front" + aad) == data
-    again = [(text, aad) for text, (_, aad) in zip(sealed, pairs, strict=True)]
-    assert other.open_many(again, b"front") == ([b"one", b"", b"three" * 1000], [])
-    broken = [
-        again[0],
-        (again[1][0], b"other"),
-        (b"tnorf" + sealed[0][5:], b""),
-        (b"", b""),
-        (sealed[2][:-1], b"x"),
-        again[2],
-    ]
-    assert other.open_many(broken, b"front") == ([b"one", None, None, None, None, b"three" * 1000], [1, 2, 3, 4])
-    assert sealer.seal_many([]) == []
-    assert sealer.open_many([]) == ([], [])
+        assert other.open(text[5:], b"front" + aad) == item
+    assert other.open_many(sealed, aads, b"front") == (data, [])
+    elsewhere = other.seal_many([b"four"], [b""], b"front")
+    assert sealer.open_many(sealed + elsewhere, [*aads, b""], b"front") == ([*data, b"four"], [])
+    broken = [sealed[0], b"tnorf" + sealed[0][5:], b"", sealed[2][:-1], sealed[1], sealed[2]]
+    expected: list[bytes | None] = [b"one", None, None, None, None, data[2]]
+    assert other.open_many(broken, [b"", b"", b"", b"x", b"other", b"x"], b"front") == (expected, [1, 2, 3, 4])
+    assert other.open_many(broken[::-1], [b"x", b"other", b"x", b"", b"", b""], b"front")[0] == expected[::-1]
+    assert sealer.seal_many([], []) == []
+    assert sealer.open_many([], []) == ([], [])
+
+
+@every
+def test_a_forged_commitment_is_seen_among_many(name: str) -> None:
+    """Right bodies under another salt or commitment than their own fail, whatever stands beside them."""
+    sealer = AEADS[name].prepare(os.urandom(32))
+    right, other = sealer.seal_many([b"a", b"b"], [b"", b""])
+    for at in (0, 16, 47):
+        forged = other[:at] + bytes([other[at] ^ 1]) + other[at + 1 :]
+        assert sealer.open_many([right, forged], [b"", b""]) == ([b"a", None], [1])
+        assert sealer.open_many([forged, right], [b"", b""]) == ([None, b"a"], [0])
 
 
 @every

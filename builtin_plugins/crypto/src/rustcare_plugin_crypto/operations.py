@@ -13,7 +13,6 @@ import binascii
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from operator import attrgetter
 
 from rustcare_sdk.contracts.crypto import CipherItem, PlainItem, VerifyItem
 
@@ -26,7 +25,6 @@ __all__ = ["HEADER", "as_text", "decrypt", "decrypt_many", "encrypt", "old_versi
 #: Bytes before what the cipher made.
 HEADER = 5
 _FORMAT = b"\x01"
-_SEALED, _CONTEXT = attrgetter("ciphertext", "aad"), attrgetter("context")
 _TEXT = re.compile(rb"vault:v([1-9][0-9]{0,8}):([A-Za-z0-9+/]*={0,2})")
 
 
@@ -70,7 +68,7 @@ def encrypt(key: Key, items: Sequence[PlainItem], version: int = 0, *, text: boo
     else:
         if any(item.context for item in items):
             raise InvalidRequest("expected no context: the key is not derived", address=key.record.name)
-        done = key.prepared(chosen).seal_many([(item.data, item.aad) for item in items], header)
+        done = key.prepared(chosen).seal_many([item.data for item in items], [item.aad for item in items], header)
     return ([as_text(one) for one in done] if text else done), chosen
 
 
@@ -90,14 +88,14 @@ def decrypt_many(key: Key, items: Sequence[CipherItem]) -> tuple[list[bytes | No
     Many under one version cost little more than the cipher itself.
     """
     header = items[0].ciphertext[:HEADER] if items else b""
-    opener = None
-    if header[:1] == _FORMAT and len(header) == HEADER and not key.record.derived and not any(map(_CONTEXT, items)):
+    contexts, opener = [item.context for item in items], None
+    if header[:1] == _FORMAT and len(header) == HEADER and not key.record.derived and not any(contexts):
         with suppress(CryptoFailed):
             opener = key.prepared(old_version(key, int.from_bytes(header[1:], "big")))
     if opener is None:
         data = [_decrypt_or_none(key, item) for item in items]
         return data, None not in data
-    data, failed = opener.open_many(map(_SEALED, items), header)
+    data, failed = opener.open_many([item.ciphertext for item in items], [item.aad for item in items], header)
     if failed:
         # Those of other versions and forms failed there; they get their own turn.
         for at in failed:

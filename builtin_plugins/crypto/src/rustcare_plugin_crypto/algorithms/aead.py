@@ -18,7 +18,8 @@ construction, whoever else uses the same key; deriving costs nothing per message
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from hmac import compare_digest
 from typing import Protocol, TypeAlias
 
@@ -164,17 +165,16 @@ class CommittingSealer(Sealer):
         nonce = os.urandom(_NONCE)
         return header + nonce + encrypt(nonce, data, aad)
 
-    def seal_many(self, items: Iterable[tuple[Buffer, bytes]], before: bytes = b"") -> list[bytes]:
-        """Encrypt each pair of data and aad; all nonces are drawn at once, and each result has `before` in front."""
-        pairs = list(items)
-        self._count(len(pairs))
+    def seal_many(self, data: Sequence[Buffer], aads: Sequence[bytes], before: bytes = b"") -> list[bytes]:
+        """Encrypt each; all nonces are drawn at once, and each result has `before` in front, authenticated with its aad."""
+        self._count(len(data))
         header, encrypt = self._now
-        nonces, front = os.urandom(_NONCE * len(pairs)), before + header
-        done = []
-        for at, (data, aad) in enumerate(pairs):
-            nonce = nonces[at * _NONCE : at * _NONCE + _NONCE]
-            done.append(front + nonce + encrypt(nonce, data, before + aad if aad else before))
-        return done
+        drawn, front = os.urandom(_NONCE * len(data)), before + header
+        nonces = [drawn[at : at + _NONCE] for at in range(0, len(drawn), _NONCE)]
+        return [
+            front + nonce + encrypt(nonce, item, before + aad if aad else before)
+            for nonce, item, aad in zip(nonces, data, aads, strict=True)
+        ]
 
     def open(self, sealed: Buffer, aad: Buffer = b"") -> bytes:
         """Decrypt (raises CryptoFailed)."""
@@ -189,28 +189,37 @@ class CommittingSealer(Sealer):
             raise CryptoFailed from None
 
     def open_many(
-        self, items: Iterable[tuple[bytes, bytes]], before: bytes = b""
+        self, sealed: Sequence[bytes], aads: Sequence[bytes], before: bytes = b""
     ) -> tuple[list[bytes | None], list[int]]:
-        """What `seal_many` made of each pair of result and aad, None for one that fails; and the places of those."""
+        """What `seal_many` made of each, None for one that fails; and the places of those.
+
+        Mostly all are under one salt and right: they are opened in one go. Only when that does not hold is each looked at.
+        """
         start = len(before)
         stop, body = start + _HEADER, start + _BODY
-        here: dict[bytes, _Decrypt] = {}
-        done: list[bytes | None] = []
-        failed: list[int] = []
-        add, known = done.append, here.get
-        for sealed, aad in items:
-            front = sealed[:stop]
-            try:
-                decrypt = known(front)
-                if decrypt is None:
-                    if front[:start] != before or len(sealed) < start + OVERHEAD:
-                        raise CryptoFailed
-                    decrypt = here[front] = self._decrypt_of(front[start:])
-                add(decrypt(sealed[stop:body], sealed[body:], before + aad if aad else before))
-            except (CryptoFailed, *_REFUSED):
-                failed.append(len(done))
-                add(None)
-        return done, failed
+        try:
+            front = sealed[0][:stop] if sealed else b""
+            decrypt = self._decrypt_at(front, before)
+            done: list[bytes | None] = [
+                decrypt(text[stop:body], text[body:], before + aad if aad else before)
+                for text, aad in zip(sealed, aads, strict=True)
+                if text.startswith(front)  # the commitment is checked of each
+            ]
+            if len(done) == len(sealed):
+                return done, []
+        except (CryptoFailed, *_REFUSED):
+            pass
+        done = [None] * len(sealed)
+        for at, (text, aad) in enumerate(zip(sealed, aads, strict=True)):
+            with suppress(CryptoFailed, *_REFUSED):
+                done[at] = self._decrypt_at(text[:stop], before)(text[stop:body], text[body:], before + aad)
+        return done, [at for at, item in enumerate(done) if item is None]
+
+    def _decrypt_at(self, front: bytes, before: bytes) -> _Decrypt:
+        """The cipher of a text that begins with `front` (raises CryptoFailed)."""
+        if len(front) != len(before) + _HEADER or not front.startswith(before):
+            raise CryptoFailed
+        return self._decrypt_of(front[len(before) :])
 
 
 AEADS: dict[str, CommittingAead] = {name: CommittingAead(name) for name in _CIPHERS}

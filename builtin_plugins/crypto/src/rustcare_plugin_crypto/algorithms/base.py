@@ -14,7 +14,7 @@ secret in an attribute that `repr`, logging or pickling would show, and take `by
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, ClassVar, TypeAlias
 
 from rustcare_plugin_crypto.errors import CryptoFailed, InvalidKey, Unsuitable
@@ -119,14 +119,14 @@ class Sealer(Hidden):
         """
         raise NotImplementedError
 
-    def seal_many(self, items: Iterable[tuple[Buffer, bytes]], before: bytes = b"") -> list[bytes]:
-        """Encrypt pairs of data and aad: for each `before + seal(data, before + aad)`, at less cost."""
+    def seal_many(self, data: Sequence[Buffer], aads: Sequence[bytes], before: bytes = b"") -> list[bytes]:
+        """Encrypt many: for each `before + seal(data, before + aad)`, at less cost. As many aads as data."""
         raise NotImplementedError
 
     def open_many(
-        self, items: Iterable[tuple[bytes, bytes]], before: bytes = b""
+        self, sealed: Sequence[bytes], aads: Sequence[bytes], before: bytes = b""
     ) -> tuple[list[bytes | None], list[int]]:
-        """Decrypt pairs of what `seal_many` made and aad: the data, with None for each that fails, and their places."""
+        """Decrypt what `seal_many` made: the data, with None for each that fails, and the places of those."""
         raise NotImplementedError
 
 
