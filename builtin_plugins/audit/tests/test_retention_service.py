@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from rustcare_plugin_audit.errors import InvalidRequest
 from rustcare_plugin_audit.plugin import Audit
 from rustcare_plugin_audit.retention.errors import DisposalRefused, HoldNotFound
 from rustcare_plugin_audit.retention.statement import PRUNE, SHRED, pae
+from rustcare_plugin_audit.sinks.cursors import State
+from rustcare_plugin_audit.sinks.source import Cursor
 from rustcare_plugin_audit.tree import leaf_hash, verify_consistency, verify_inclusion
 from rustcare_sdk import Message
 from rustcare_sdk.contracts import audit, compliance, crypto, fhir
@@ -266,6 +269,21 @@ async def test_a_held_patient_is_not_shredded(h: PluginHarness, keyring: MemoryK
             await apply(h, subject="patient/a")
         await h.request(compliance.HOLD_RELEASE, compliance.ReleaseRequest(placed.id, "over"))
     assert keyring.pseudonym("patient/a")
+
+
+async def test_what_a_sink_has_still_to_get_stays(keyring: MemoryKeyring, tmp_path: Path) -> None:
+    """Entries that a sink has not received are not pruned, and the refusal names the sink; when it has them, they are."""
+    target = tmp_path / "not-there-yet" / "events"
+    config = {"sinks": [{"name": "archive", "format": "text", "to": "file", "path": str(target)}]}
+    double = harness(Audit, config=config)
+    keyring.attach(double)
+    async with double as h:
+        await reads(h, OLD, 300)
+        with pytest.raises(DisposalRefused, match="sink archive"):
+            await apply(h, 256)
+        (feed,) = h.plugin.sinks.feeds
+        await feed.cursors.put("archive", State(Cursor(300)))
+        assert (await apply(h, 256)).before == 256
 
 
 @pytest.mark.parametrize(

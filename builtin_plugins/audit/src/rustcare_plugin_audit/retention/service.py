@@ -34,9 +34,10 @@ from rustcare_plugin_audit.reports.compose import instant
 from rustcare_plugin_audit.sealing import resource_subject
 from rustcare_plugin_audit.search import Reader, moment
 from rustcare_plugin_audit.services_search import tenant_of
+from rustcare_plugin_audit.sinks import Sinks
 
 from .disposal import BEGUN, PRUNED, Asker, Disposal
-from .errors import HoldNotFound
+from .errors import DisposalRefused, HoldNotFound
 from .holds import FOREVER, PLACED, RELEASED, LegalHold
 from .policies import policies_of
 
@@ -50,6 +51,7 @@ class Retaining(Plugin):
 
     trust: Trust
     reader: Reader
+    sinks: Sinks
     _disposal: Disposal | None = None
 
     @property
@@ -166,7 +168,20 @@ class Retaining(Plugin):
         if asked.subject:
             tenant = asked.tenant or "default"
             return await self.disposal.shred(asked.subject, tenant, asked.reason, _asker(message), now)
+        await self._check_sinks(asked.before)
         return await self.disposal.prune(asked.before, asked.reason, _asker(message), now)
+
+    async def _check_sinks(self, before: int) -> None:
+        """What a sink has still to get is not disposed of. Raises DisposalRefused."""
+        for feed in self.sinks.feeds:
+            name = feed.settings.name
+            place = (await feed.cursors.get(name)).cursor[0]
+            if place < min(before, self.trust.log.size) // 256 * 256:
+                raise DisposalRefused(
+                    f"expected a line up to {place}, got {before}: the sink {name} has not got the entries after that",
+                    hint="see why it does not accept them, or take it out of the configuration",
+                    address=f"{RETENTION_APPLY}:before",
+                )
 
     @serve(RETENTION_STATEMENTS)
     async def statements(self, message: Message[StatementsRequest]) -> StatementsReply:
