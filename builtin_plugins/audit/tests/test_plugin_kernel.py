@@ -20,14 +20,15 @@ AUDIT = "rustcare.audit"
 ROOT = Path(__file__).parents[1]
 
 
-def version(folder: Path, number: str, broken: str = "") -> Path:
-    """Another version of the plugin, as a folder to install. `broken`: code at the end of its `import_state`."""
-    target = folder / f"audit-{number}"
-    shutil.copytree(ROOT, target, ignore=shutil.ignore_patterns("tests", "__pycache__"))
-    manifest = target / "src" / "rustcare_plugin_audit" / "plugin.toml"
+def version(folder: Path, number: str, broken: str = "", name: str = "audit") -> Path:
+    """Another version of a plugin, as a folder to install. `broken`: code at the end of its module."""
+    target = folder / f"{name}-{number}"
+    shutil.copytree(ROOT.parent / name, target, ignore=shutil.ignore_patterns("tests", "__pycache__"))
+    package = target / "src" / f"rustcare_plugin_{name}"
+    manifest = package / "plugin.toml"
     manifest.write_text(manifest.read_text().replace('version = "0.1.0"', f'version = "{number}"', 1))
     if broken:
-        source = target / "src" / "rustcare_plugin_audit" / "plugin.py"
+        source = package / "plugin.py"
         source.write_text(source.read_text() + f"\n{broken}\n")
     return target
 
@@ -98,14 +99,14 @@ class Load:
         self._enough.clear()
         await self._enough.wait()
 
-    async def end(self) -> None:
-        """Stop. Raises what a request raised."""
+    async def end(self, *, failing: bool = False) -> None:
+        """Stop. Raises what a request raised, unless it may fail."""
         self._going = False
-        await asyncio.gather(*self._tasks)
+        await asyncio.gather(*self._tasks, return_exceptions=failing)
 
 
-async def check_stores(kernel: Kernel, done: list[str]) -> None:
-    """Each acknowledged store is on record exactly once, with its outcome."""
+async def stores(kernel: Kernel) -> list[audit.EntryRow]:
+    """The entries of all stores."""
     rows: list[audit.EntryRow] = []
     after = ""
     while True:
@@ -114,7 +115,12 @@ async def check_stores(kernel: Kernel, done: list[str]) -> None:
         rows += page.rows
         after = page.next
         if not after:
-            break
+            return rows
+
+
+async def check_stores(kernel: Kernel, done: list[str]) -> None:
+    """Each acknowledged store is on record exactly once."""
+    rows = await stores(kernel)
     assert sorted(row.opened[0]["patient"] for row in rows) == sorted(f"Patient/{name}" for name in done)
     assert len({row.entry["id"] for row in rows}) == len(rows)
 
@@ -131,6 +137,36 @@ async def test_replaced_under_load_it_loses_nothing(tmp_path: Path) -> None:
             await load.more(30)
         await load.end()
         await check_stores(kernel, load.done)
+        await sound(kernel)
+
+
+async def test_its_keyring_is_replaced_under_load(tmp_path: Path) -> None:
+    """While patients are stored the keyring is replaced: no store fails, every one is on record once."""
+    async with Kernel(tmp_path / "data", log_level="silent") as kernel:
+        await running(kernel, "crypto", "audit", "fhir")
+        load = Load(kernel)
+        await load.more(20)
+        await kernel.upgrade(version(tmp_path, "0.1.1", name="crypto"), consent=True)
+        await load.more(20)
+        await load.end()
+        await check_stores(kernel, load.done)
+        await sound(kernel)
+
+
+async def test_the_kernel_stops_under_load(tmp_path: Path) -> None:
+    """What was acknowledged before a kernel stopped in the middle is on record once after the restart, settled."""
+    async with Kernel(tmp_path, log_level="silent") as kernel:
+        await running(kernel, "crypto", "audit", "fhir")
+        load = Load(kernel)
+        await load.more(40)
+    await load.end(failing=True)
+    async with Kernel(tmp_path, log_level="silent") as kernel:
+        rows = await stores(kernel)
+        names = [row.opened[0]["patient"].removeprefix("Patient/") for row in rows]
+        assert len(set(names)) == len(names)
+        assert set(load.done) <= set(names)
+        assert {row.outcome for row in rows if row.opened[0]["patient"][8:] in load.done} == {"success"}
+        assert all(row.outcome for row in rows)
         await sound(kernel)
 
 
