@@ -3,7 +3,9 @@
 | module | what |
 |---|---|
 | `leaf` | what is appended |
-| `audit_log` | `AuditLog`: append, read, prove |
+| `batch` | what one commit makes of what appenders hand in |
+| `audit_log` | `AuditLog`: open, append, check, prune |
+| `reader` | what can be asked: entries, tiles, checkpoints, proofs |
 | `rows` | how it is stored |
 | `tiles` | hashes out of tiles, for proofs |
 | `subjects` | the map of disclosure counters, over its rows |

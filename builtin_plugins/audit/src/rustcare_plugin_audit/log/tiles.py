@@ -21,7 +21,8 @@ from .rows import Rows, check_tile, tile_place
 
 __all__ = ["Tiles"]
 
-KEPT = 256  # expanded tiles in memory, 16 KB each
+# Expanded tiles in memory, 16 KB each: few of the leaves' own, of which there are many, so that those above them stay.
+KEPT_LEAVES, KEPT_ABOVE = 64, 512
 
 # Where the rows of an expanded tile begin, in bytes: 256 hashes, then 128 that they make, …, then the root.
 _STARTS = [32 * (512 - (512 >> row)) for row in range(9)]
@@ -44,7 +45,8 @@ class Tiles:
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
-        self._cache: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._leaves: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._above: OrderedDict[tuple[int, int], bytes] = OrderedDict()
 
     async def inclusion(self, index: int, size: int, head: Frontier) -> list[bytes]:
         """The inclusion proof of a leaf in the tree of `size`, which `head` extends."""
@@ -73,7 +75,8 @@ class Tiles:
 
     def forget(self) -> None:
         """Read tiles from the store again."""
-        self._cache.clear()
+        self._leaves.clear()
+        self._above.clear()
 
     async def _proof(self, ranges: Iterable[Range], head: Frontier) -> list[bytes]:
         parts = [perfect_nodes(low, high) for low, high in ranges]
@@ -88,18 +91,21 @@ class Tiles:
             level, index = key
             if (index + 1) << (8 * (level + 1)) > head.size:
                 continue
-            expanded = self._cache.get(key)
+            cache = self._above if level else self._leaves
+            expanded = cache.get(key)
             if expanded is None:
                 missing.append(key)
             else:
-                self._cache.move_to_end(key)
+                cache.move_to_end(key)
                 at_hand[key] = expanded
         if missing:
             found = await self._rows.many([tile_place(*key) for key in missing])
             for key in missing:
-                at_hand[key] = self._cache[key] = expand(check_tile(*key, found.get(tile_place(*key))))
-            while len(self._cache) > KEPT:
-                self._cache.popitem(last=False)
+                cache = self._above if key[0] else self._leaves
+                at_hand[key] = cache[key] = expand(check_tile(*key, found.get(tile_place(*key))))
+            for cache, kept in ((self._leaves, KEPT_LEAVES), (self._above, KEPT_ABOVE)):
+                while len(cache) > kept:
+                    cache.popitem(last=False)
 
         def hash_of(level: int, index: int) -> bytes:
             tile_level, tile_index, row, column = _tile_of(level, index)
