@@ -214,8 +214,7 @@ async def _status(operator: Operator, params: Nothing) -> Any:
 
 @method("system.stop", Nothing)
 async def _stop(operator: Operator, params: Nothing) -> Any:
-    """Drain and stop the kernel; answered before it begins."""
-    asyncio.get_running_loop().call_soon(operator.stop)
+    """Drain and stop the kernel; answered before it begins: the server calls `stop` when the answer is on its way."""
     return {"stopping": True}
 
 

@@ -160,6 +160,7 @@ class ControlServer:
     async def _answer(self, line: bytes, writer: asyncio.StreamWriter) -> Stream | None:
         """Answer one request; the open stream, if it was `events.watch`."""
         request_id: Any = None
+        asked = ""
         try:
             try:
                 request = msgspec.json.decode(line, type=Request)
@@ -169,7 +170,7 @@ class ControlServer:
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 await _send(writer, {"id": None, "error": _refusal(PARSE_ERROR, str(error))})
                 return None
-            request_id = request.id
+            request_id, asked = request.id, request.method
             answer, stream = await self._run(request)
         except Exception as error:
             answer, stream = {"error": error_object(error)}, None
@@ -180,6 +181,9 @@ class ControlServer:
             if stream is not None:
                 self.watch.close(stream)
             raise
+        finally:
+            if asked == "system.stop" and "result" in answer:
+                self._operator.stop()  # not before: what is on record of the request takes a moment longer than itself
         return stream
 
     async def _run(self, request: Request) -> tuple[dict[str, Any], Stream | None]:
