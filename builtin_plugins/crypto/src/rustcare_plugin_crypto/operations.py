@@ -63,7 +63,7 @@ def encrypt(key: Key, items: Sequence[PlainItem], version: int = 0, *, text: boo
     """Ciphertexts under one version of a key of an AEAD. Raises KeyVersionState, InvalidRequest (a context is needed)."""
     chosen = key.record.for_new_work(version)
     header = _header(chosen)
-    if key.record.derived:
+    if key.record.derived or len(items) == 1:
         done = [header + key.prepared(chosen, item.context).seal(item.data, header + item.aad) for item in items]
     else:
         if any(item.context for item in items):

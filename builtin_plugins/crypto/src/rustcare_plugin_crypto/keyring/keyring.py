@@ -165,6 +165,15 @@ class Keyring:
         self.policy.admit(found.record.algorithm)
         return found
 
+    def at_hand(self, caller: Caller, name: str) -> Key | None:
+        """What `key` would give, when the tenant's own key is in memory and may be used; else None, and `key` says why."""
+        place = (caller.tenant, name)
+        found = self._keys.get(place)
+        if found is None or not self.may_use(caller, found.record) or not self.policy.admits(found.record.algorithm):
+            return None
+        self._keys.move_to_end(place)
+        return found
+
     async def seen(self, caller: Caller, name: str) -> Key:
         """A key to look at its public side; anybody may. Raises KeyUnknown."""
         found = await self.find(caller.tenant, name)

@@ -28,7 +28,8 @@ class Services(Plugin):
 
     async def usable(self, message: Message[Any], name: str, *families: str) -> Key:
         """A key that the caller may use, of one of the families. Raises KeyUnknown, KeyForbidden, KeyUnsuitable."""
-        key = await self.keyring.key(Caller.of(message), name)
+        caller = Caller.of(message)
+        key = self.keyring.at_hand(caller, name) or await self.keyring.key(caller, name)
         if key.algorithm.family not in families:
             raise KeyUnsuitable(
                 f"expected a key for {' or '.join(families)}, got {key.record.algorithm}",
