@@ -301,6 +301,8 @@ def _data(event: Event, patient: Subject | None, system: dict[str, str], disclos
         details.insert(0, {"type": "resource", "valueString": _text(resources[0])})
     if which is not None:
         details += [{"type": "count", "valueString": f"{name} {n}"} for name, n in sorted(which.types.items())]
+        if which.name:
+            details.append({"type": "name", "valueString": _text(which.name)})
         if which.version:
             details.append({"type": "version", "valueString": _text(which.version)})
         details.append({"type": "tenant", "valueString": _text(which.tenant)})

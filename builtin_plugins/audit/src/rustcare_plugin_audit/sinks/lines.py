@@ -25,6 +25,7 @@ def text_records(event: Event) -> list[Record]:
         words += [f"on-behalf={who.on_behalf}"] if who.on_behalf else []
     if which is not None:
         words += [f"tenant={which.tenant}"] + ([f"type={which.type}"] if which.type else [])
+        words += [f"name={which.name}"] if which.name else []
     words += [f"purpose={entry.why}"] if entry.why else []
     words += [f"code={event.code}"] if event.code else []
     words += [f"effect={event.effect}"] if event.effect else []

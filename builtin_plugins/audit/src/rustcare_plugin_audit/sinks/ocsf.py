@@ -212,7 +212,9 @@ def _resources(event: Event) -> list[dict[str, Any]]:
             row = {"uid": subject.pseudonym, "type": "Patient", "name": one_line(subject.patient)}
         found.append(row)
         found += [{"name": one_line(name), "type": one_line(name.partition("/")[0])} for name in subject.resources]
-    if which is not None:
+    if which is not None and which.name:
+        found.append({"name": one_line(which.name), "type": one_line(which.type) or "name"})
+    elif which is not None:
         types = which.types or ({which.type: 1} if which.type else {})
         if not any(subject.resources for subject in event.subjects):
             found += [{"name": one_line(name), "type": one_line(name)} for name in sorted(types)]
