@@ -39,6 +39,8 @@ FOLLOWED_HERE = {
     "install-and-consent.md",
     "upgrade-and-roll-back.md",
     "use-postgresql.md",
+    "use-the-audit-cli.md",
+    "verify-the-audit-log.md",
     "write-an-extism-plugin.md",
 }
 
@@ -208,3 +210,19 @@ def _store_something(tmp_path: Path, start: Step, password: str) -> None:
 async def _clean(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     await connection.execute("DROP DATABASE IF EXISTS rustcare WITH (FORCE)")
     await connection.execute("DROP ROLE IF EXISTS rustcare")
+
+
+@pytest.mark.parametrize("name", ["use-the-audit-cli.md", "verify-the-audit-log.md"])
+def test_the_audit_log(tmp_path: Path, name: str) -> None:
+    """Every command on a log that has an entry of the patient, with the log's key in a file."""
+    with reader(tmp_path) as made:
+        for plugin in ("crypto", "audit"):
+            made.do(
+                Step(f"rustcare plugin install installed:{plugin}", (f"rustcare.{plugin} … is active",)), "the test"
+            )
+        with ControlClient(made.folder / "rustcare-data") as control:
+            disclosure = {"patient": "Patient/123", "recipient": "Dr. Grey", "what": "results", "purpose": "PUBHLTH"}
+            control.call("bus.request", service="audit.disclose", data=disclosure)
+            key = control.call("bus.request", service="audit.status", data={})["key"]
+        (made.folder / "log.vkey").write_text(f"{key}\n")
+        made.follow(page(name))
