@@ -148,6 +148,7 @@ class Index:
                 await tx.execute("INSERT INTO audit_index_cursor VALUES ('next', 0)")
             self.next = 0
             self._hints.clear()
+        self.wake()  # whoever asked may not wait to the end; the background goes on
         return await self.catch_up()
 
     async def forget(self, pseudonym: str) -> None:
