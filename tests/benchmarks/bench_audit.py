@@ -18,7 +18,6 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -88,65 +87,78 @@ class Bench:
         return [b"%010d" % number + self._filling for number in range(self._made - count, self._made)]
 
 
+class Bare:
+    """One row an entry, in SQLite with our settings."""
+
+    def __init__(self, folder: Path, bench: Bench) -> None:
+        self.connection = sqlite3.connect(folder / "bare.sqlite3", isolation_level=None)
+        self.connection.execute("PRAGMA journal_mode = WAL")
+        self.connection.execute("PRAGMA synchronous = FULL")
+        self.connection.execute("CREATE TABLE entry (id INTEGER PRIMARY KEY, data BLOB NOT NULL)")
+        self._bench = bench
+        self._place = 0
+
+    async def one_by_one(self, batch: int, commits: int = _COMMITS) -> None:
+        """An `execute` a row."""
+        for _ in range(commits):
+            self.connection.execute("BEGIN IMMEDIATE")
+            for data in self._bench.entries(batch):
+                self.connection.execute(_INSERT, (self._place, data))
+                self._place += 1
+            self.connection.execute("COMMIT")
+
+    async def all_in_one(self, batch: int) -> None:
+        """An `executemany` a commit."""
+        for _ in range(_COMMITS):
+            rows = list(enumerate(self._bench.entries(batch), self._place))
+            self.connection.execute("BEGIN IMMEDIATE")
+            self.connection.executemany(_INSERT, rows)
+            self.connection.execute("COMMIT")
+            self._place += batch
+
+
 async def _appends(folder: Path, found: list[Row]) -> None:
     driver = open_driver("sqlite", folder)
     bench = Bench(driver)
     log = await bench.open("bench.audit")
-    with closing(sqlite3.connect(folder / "bare.sqlite3", isolation_level=None)) as bare:
-        bare.execute("PRAGMA journal_mode = WAL")
-        bare.execute("PRAGMA synchronous = FULL")
-        bare.execute("CREATE TABLE entry (id INTEGER PRIMARY KEY, data BLOB NOT NULL)")
-        place = 0
+    bare = Bare(folder, bench)
+    for batch in (100, 1000):
+        note = "bare: a row an entry, an execute a row, the same rows a commit"
+        found.append(await _batches("SQLite", log, bench, batch, partial(bare.one_by_one, batch), note, 0.65))
+        note = "bare: the same rows by executemany"
+        found.append(await _batches("SQLite", log, bench, batch, partial(bare.all_in_one, batch), note))
 
-        async def one_by_one(batch: int) -> None:
-            nonlocal place
-            for _ in range(_COMMITS):
-                bare.execute("BEGIN IMMEDIATE")
-                for data in bench.entries(batch):
-                    bare.execute(_INSERT, (place, data))
-                    place += 1
-                bare.execute("COMMIT")
+    async def lone() -> None:
+        for entry in bench.entries(_LONE):
+            await log.append([Leaf(entry)])
 
-        async def all_in_one(batch: int) -> None:
-            nonlocal place
-            for _ in range(_COMMITS):
-                data = bench.entries(batch)
-                bare.execute("BEGIN IMMEDIATE")
-                bare.executemany(_INSERT, list(enumerate(data, place)))
-                bare.execute("COMMIT")
-                place += batch
+    async def one() -> None:
+        for entry in bench.entries(_COMMITS):
+            await log.append([Leaf(entry)])
 
-        for batch in (100, 1000):
-            note = "bare: a row an entry, an execute a row, the same rows a commit"
-            found.append(await _batches("SQLite", log, bench, batch, partial(one_by_one, batch), note, 0.65))
-            note = "bare: the same rows by executemany"
-            found.append(await _batches("SQLite", log, bench, batch, partial(all_in_one, batch), note))
-    with (folder / "bare.bin").open("wb", buffering=0) as file:
-        block = os.urandom(4096)
+    async def together() -> None:
+        await asyncio.gather(*(one() for _ in range(_TOGETHER)))
 
-        async def syncs(count: int = _LONE) -> None:
-            for _ in range(count):
-                os.pwrite(file.fileno(), block, 0)
-                os.fdatasync(file.fileno())
+    await lone()
+    ours, floor = await paired_async(lone, partial(bare.one_by_one, 1, _LONE))
+    note = "bare: one insert into SQLite"
+    found.append(Row("audited append, one at a time", _LONE / ours, _LONE / floor, "/s", "rate", None, note))
+    bare.connection.close()
+    number = os.open(folder / "bare.bin", os.O_CREAT | os.O_RDWR, 0o600)
+    block = os.urandom(4096)
 
-        async def lone() -> None:
-            for entry in bench.entries(_LONE):
-                await log.append([Leaf(entry)])
+    async def syncs() -> None:
+        for _ in range(_LONE):
+            os.pwrite(number, block, 0)
+            os.fdatasync(number)
 
-        async def together() -> None:
-            async def one() -> None:
-                for entry in bench.entries(_COMMITS):
-                    await log.append([Leaf(entry)])
-
-            await asyncio.gather(*(one() for _ in range(_TOGETHER)))
-
-        await lone()
-        ours, floor = await paired_async(lone, syncs)
-        note = "bare: fdatasync of 4 KiB"
-        found.append(Row("audited append, one at a time", _LONE / ours, _LONE / floor, "/s", "rate", 0.6, note))
-        ours, floor = await paired_async(together, syncs)
-        total = _TOGETHER * _COMMITS
-        found.append(Row("audited appends by 100 at once", total / ours, _LONE / floor, "/s", "rate", 5, note))
+    note = "bare: fdatasync of 4 KiB"
+    ours, floor = await paired_async(lone, syncs)
+    found.append(Row("audited append, one at a time", _LONE / ours, _LONE / floor, "/s", "rate", 0.6, note))
+    ours, floor = await paired_async(together, syncs)
+    total = _TOGETHER * _COMMITS
+    found.append(Row("audited appends by 100 at once", total / ours, _LONE / floor, "/s", "rate", 5, note))
+    os.close(number)
     await driver.close()
 
 

@@ -58,7 +58,7 @@ def _hash(data: dict[str, Any], name: str) -> bytes:
 
 
 def _proof(data: dict[str, Any]) -> list[bytes]:
-    return [base64.b64decode(item) for item in data.get("proof") or ()]
+    return [base64.b64decode(item or "") for item in data.get("proof") or ()]
 
 
 def _inclusion(data: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from rustcare_sdk.context import Database
@@ -33,6 +34,7 @@ class LogReader:
         self._first = 0
         self._note = b""
         self._latest: Checkpoint | None = None
+        self._keeping = asyncio.Lock()
 
     @property
     def size(self) -> int:
@@ -150,13 +152,13 @@ class LogReader:
         Raises:
             EntryNotFound: none is stored for this size.
         """
-        found = await self.checkpoint(size)
-        own = len(found.signatures)
-        kept = found.with_lines(lines)
-        before = await self._rows.get(place(KEPT, size)) or b""
-        added = b"".join(signature.line.encode() for signature in kept.signatures[own:])
-        await self._rows.put(place(KEPT, size), before + added)
-        return kept
+        async with self._keeping:  # two witnesses may answer at once
+            found = await self.checkpoint(size)
+            kept = found.with_lines(lines)
+            before = await self._rows.get(place(KEPT, size)) or b""
+            added = b"".join(signature.line.encode() for signature in kept.signatures[len(found.signatures) :])
+            await self._rows.put(place(KEPT, size), before + added)
+            return kept
 
     # proofs
 

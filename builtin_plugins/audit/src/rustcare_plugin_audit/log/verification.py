@@ -17,7 +17,7 @@ from .tiles import Tiles
 
 __all__ = ["Verified", "verify"]
 
-PAGE = 16 * WIDTH  # entries read in one go
+PAGE = 4 * WIDTH  # entries read and hashed in one go, some milliseconds of the event loop
 CHECKPOINTS = 500  # checkpoints read in one go
 
 
