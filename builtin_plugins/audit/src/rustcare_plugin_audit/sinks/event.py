@@ -102,7 +102,7 @@ def rfc3339(micros: int) -> str:
         moment = _EPOCH + timedelta(microseconds=max(0, micros))
     except OverflowError:
         moment = datetime.max.replace(tzinfo=UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond:06d}Z"
+    return moment.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def millis(micros: int) -> int:
@@ -124,6 +124,8 @@ def _picture(match: re.Match[str]) -> str:
 
 def one_line(text: str) -> str:
     """Text without a character that could end a line or hide another: C0 controls as their pictures, others as U+FFFD."""
+    if text.isascii() and text.isprintable():
+        return text
     return _UNSAFE.sub(_picture, text)
 
 
@@ -145,6 +147,8 @@ def json_line(value: Any) -> str:
         text = _encoder.encode(value).decode()
     except UnicodeEncodeError:  # a lone surrogate
         text = _encoder.encode(_valid(value)).decode()
+    if text.isascii() and "\x7f" not in text:
+        return text
     return _NOT_ASCII.sub(_escaped, text)
 
 

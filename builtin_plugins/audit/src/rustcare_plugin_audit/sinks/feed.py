@@ -17,7 +17,7 @@ from .cursors import Cursors, State
 from .errors import SinkRefused
 from .event import Event, Record
 from .settings import SinkSettings
-from .source import Batch, Source
+from .source import TURN, Batch, Source
 from .transport import Transport
 
 __all__ = ["Feed", "backoff"]
@@ -82,9 +82,11 @@ class Feed:
         """Deliver until all of the batch has arrived; the cursor follows."""
         records: list[Record] = []
         ends: list[int] = []  # records up to and with each event
-        for event in batch.events:
+        for number, event in enumerate(batch.events, 1):
             records += self._mapping(event)
             ends.append(len(records))
+            if not number % TURN:
+                await asyncio.sleep(0)  # others have work to do as well
         done = sent = 0
         missed = state.missed + batch.missed
         while done < len(records):

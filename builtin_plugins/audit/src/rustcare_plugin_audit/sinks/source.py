@@ -7,6 +7,7 @@ comes later in the log, and the kernel settles at its start what an earlier proc
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -21,10 +22,11 @@ from rustcare_plugin_audit.sealing import context_of
 
 from .event import Event, Subject
 
-__all__ = ["Batch", "Cursor", "Opener", "Readable", "Source"]
+__all__ = ["TURN", "Batch", "Cursor", "Opener", "Readable", "Source"]
 
 PAGE = 64  # entries read from the log at once; an entry has at most 64 KiB
 PAGES = 8  # kept
+TURN = 16  # events made in one turn of the event loop
 SCAN = 2_048  # entries passed by in one reading, when none of them is an event
 FOLLOW = 64  # continuations of one entry that are looked at
 
@@ -98,6 +100,8 @@ class Source:
                 while row < len(entry.of) and len(events) < limit:
                     event = await self._settled(entry.of[row], index, size, root)
                     row += 1
+                    if not row % TURN:
+                        await asyncio.sleep(0)  # others have work to do as well
                     if event is None:
                         missed += 1
                     elif event.action not in skip:
@@ -119,10 +123,18 @@ class Source:
         if data is None or entry is None:
             return None
         outcome, code, effect = (str(row[at]) if len(row) > at else "" for at in (1, 2, 3))
-        event = await self._event(place, entry, data, size, root)
-        return replace(event, outcome=outcome or "success", code=code, effect=effect, settled=index)
+        return await self._event(place, entry, data, size, root, (outcome or "success", code, effect, index))
 
-    async def _event(self, index: int, entry: Entry, data: bytes, size: int, root: bytes) -> Event:
+    async def _event(
+        self,
+        index: int,
+        entry: Entry,
+        data: bytes,
+        size: int,
+        root: bytes,
+        settled: tuple[str, str, str, int] | None = None,
+    ) -> Event:
+        """`settled`: outcome, code, effect, and the place of the entry that says so."""
         parts = [entry]
         for place in range(index + 1, min(size, index + 1 + FOLLOW)):
             more = _decoded(await self._entry(place))
@@ -130,18 +142,15 @@ class Source:
                 break
             parts.append(more)
         subjects = await self._subjects(parts)
-        outcome = "failure" if entry.kind == "fact" and _action(entry).endswith(".denied") else "success"
+        if settled is None:
+            settled = (
+                "failure" if entry.kind == "fact" and _action(entry).endswith(".denied") else "success",
+                "",
+                "",
+                -1,
+            )
         leaf = hashlib.sha256(b"\x00" + data).digest()
-        return Event(
-            index,
-            entry,
-            leaf,
-            outcome,
-            subjects=subjects,
-            origin=self._origin,
-            size=size,
-            root=root,
-        )
+        return Event(index, entry, leaf, *settled, subjects, self._origin, size, root)
 
     async def _subjects(self, parts: list[Entry]) -> tuple[Subject, ...]:
         """Whom the parts are about, one for each pseudonym, opened when there is an opener."""
