@@ -91,6 +91,11 @@ async def test_codes_hashes_random_bytes_and_data_keys(transit: Client) -> None:
     await transit("POST", "keys/m", type="hmac")
     code = (await transit("POST", "hmac/m/sha2-256", input=b64(b"data")))[1]["hmac"]
     assert (await transit("POST", "verify/m", input=b64(b"data"), hmac=code))[1] == {"valid": True}
+    assert (await transit("POST", "hmac/m/sha2-512", input=b64(b"data")))[0] == 400
+    await transit("POST", "keys/any")
+    code = (await transit("POST", "hmac/any", input=b64(b"data")))[1]["hmac"]
+    assert (await transit("POST", "verify/any", input=b64(b"data"), hmac=code))[1] == {"valid": True}
+    assert (await transit("POST", "verify/any", input=b64(b"x"), hmac=code))[1] == {"valid": False}
     assert (await transit("POST", "hash/sha2-256", input=b64(b"abc")))[1]["sum"].startswith("ba7816bf")
     assert len(base64.b64decode((await transit("POST", "random/20"))[1]["random_bytes"])) == 20
     await transit("POST", "keys/k")

@@ -20,7 +20,18 @@ from .errors import CryptoFailed
 from .keyring import Key
 from .refusals import InvalidRequest, KeyUnknown, KeyVersionState
 
-__all__ = ["HEADER", "as_text", "decrypt", "decrypt_many", "encrypt", "old_version", "rewrap", "split", "verify"]
+__all__ = [
+    "HEADER",
+    "as_text",
+    "decrypt",
+    "decrypt_many",
+    "encrypt",
+    "old_version",
+    "rewrap",
+    "split",
+    "verify",
+    "verify_code",
+]
 
 #: Bytes before what the cipher made.
 HEADER = 5
@@ -131,3 +142,11 @@ def verify(key: Key, item: VerifyItem, version: int = 0, context: bytes = b"") -
             continue
         return number
     raise CryptoFailed
+
+
+def verify_code(key: Key, item: VerifyItem, version: int, context: bytes = b"") -> int:
+    """Check a code by a key of any algorithm (`Key.code_key`). Raises CryptoFailed."""
+    if bool(context) != key.record.derived:
+        raise CryptoFailed
+    key.code_key(old_version(key, version), context).verify(item.signature, item.data)
+    return version

@@ -10,6 +10,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from rustcare_plugin_crypto.algorithms import Algorithm, Signature, algorithm
+from rustcare_plugin_crypto.algorithms.kdf import hkdf
+from rustcare_plugin_crypto.algorithms.mac import MACS
 from rustcare_plugin_crypto.envelope import Envelope
 from rustcare_plugin_crypto.refusals import InvalidRequest, KeyringDamaged, KeyUnsuitable, KeyVersionState
 
@@ -97,6 +99,19 @@ class Key:
                 self._prepared.popitem(last=False)
         elif context:
             self._prepared.move_to_end(place)
+        return found
+
+    def code_key(self, version: int, context: bytes = b"") -> Any:
+        """What codes (HMAC-SHA-256) with a key of any algorithm: one derived from its secret. A MAC's own key is itself."""
+        if self.algorithm.family == "mac":
+            return self.prepared(version, context)
+        place = (-version, context)
+        found = self._prepared.get(place)
+        if found is None:
+            secret = hkdf("hkdf-sha256", self.secret_for(version, context), 32, b"", b"rustcare/code/1")
+            found = self._prepared[place] = MACS["hmac-sha256"].prepare(secret)
+            if len(self._prepared) > _PREPARED:
+                self._prepared.popitem(last=False)
         return found
 
     def verifier(self, version: int, context: bytes = b"") -> Any:

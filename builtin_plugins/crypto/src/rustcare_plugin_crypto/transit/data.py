@@ -83,13 +83,16 @@ class Data:
         return self._signed(key, body, "signature")
 
     async def hmac(self, caller: Caller, name: str, body: Body) -> Reply:
-        """`POST hmac/:name(/:algorithm)`."""
-        return self._signed(await self._key(caller, name, "mac"), body, "hmac")
+        """`POST hmac/:name(/:algorithm)`, with a key of any type, as Vault does it."""
+        key = await self._keyring.key(caller, name)
+        _check_code_hash(key, body)
+        return self._signed(key, body, "hmac")
 
     def _signed(self, key: Key, body: Body, field: str) -> Reply:
         def one(item: Body) -> dict[str, Any]:
             version = key.record.for_new_work(number(item, "key_version", number(body, "key_version")))
-            signer = key.prepared(version, binary(item, "context", b""))
+            context = binary(item, "context", b"")
+            signer = key.code_key(version, context) if field == "hmac" else key.prepared(version, context)
             return {field: prefixed(version, signer.sign(binary(item, "input"))), "key_version": version}
 
         return _each(body, one)
@@ -100,7 +103,8 @@ class Data:
         first = items[0] if isinstance(items, list) and items and isinstance(items[0], dict) else body
         field = "hmac" if "hmac" in first else "signature"
         if field == "hmac":
-            key = await self._key(caller, name, "mac")
+            key = await self._keyring.key(caller, name)
+            _check_code_hash(key, body)
         else:
             key = await self._keyring.seen(caller, name)
             self._policy.admit(key.record.algorithm)
@@ -112,7 +116,8 @@ class Data:
             message, context = binary(item, "input"), binary(item, "context", b"")
             try:
                 version, signature = unprefixed(item.get(field))
-                operations.verify(key, VerifyItem(message, signature), version, context)
+                check = operations.verify_code if field == "hmac" else operations.verify
+                check(key, VerifyItem(message, signature), version, context)
             except (CryptoFailed, ValueError):
                 return {"valid": False}
             return {"valid": version > 0}
@@ -153,6 +158,13 @@ def _plain_signature(key: Key, body: Body) -> None:
     fixed = _HASHES.get(key.record.algorithm)
     if asked is not None and fixed is not None and asked != fixed:
         raise InvalidRequest(f"expected {fixed}, which {key.record.algorithm} signs with", address="hash_algorithm")
+
+
+def _check_code_hash(key: Key, body: Body) -> None:
+    fixed = "sha2-512" if key.record.algorithm == "hmac-sha512" else "sha2-256"
+    asked = body.get("hash_algorithm", body.get("algorithm")) or fixed
+    if asked != fixed:
+        raise InvalidRequest(f"expected {fixed}, which {key.record.algorithm} codes with", address="algorithm")
 
 
 def _each(body: Body, one: Callable[[Body], dict[str, Any]]) -> Reply:

@@ -65,7 +65,7 @@ class Transit:
             case ("POST" | "PUT", "verify", name, *rest) if len(rest) < 2:
                 return data.verify(caller, name, _with_hash(body, rest))
             case ("POST" | "PUT", "hmac", name, *rest) if len(rest) < 2:
-                return data.hmac(caller, name, body)
+                return data.hmac(caller, name, _with_hash(body, rest))
             case ("POST" | "PUT", "hash", *rest) if len(rest) < 2:
                 return data.hash(rest[0] if rest else "", body)
             case ("POST" | "PUT", "random", *rest) if len(rest) < 2:
