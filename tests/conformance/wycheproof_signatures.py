@@ -31,15 +31,20 @@ def _public(der: str) -> Any:
         return None
 
 
+def _der(group: Group) -> str:
+    """The public key of a group; older files call it `keyDer`."""
+    return str(group.get("publicKeyDer") or group["keyDer"])
+
+
 @lru_cache(maxsize=256)
 def _private(der: str) -> Any:
     return serialization.load_der_private_key(raw(der), None)
 
 
 def _curve_key(group: Group) -> ec.EllipticCurvePublicKey:
-    curve = group["publicKey"].get("curve", "")
+    curve = (group.get("publicKey") or group["key"]).get("curve", "")
     try:
-        key = _public(group["publicKeyDer"])
+        key = _public(_der(group))
     except UnsupportedAlgorithm:
         raise Unsupported(f"the curve {curve}") from None
     if not isinstance(key, ec.EllipticCurvePublicKey):
@@ -77,14 +82,14 @@ def _ecdsa_bitcoin(name: str, group: Group, test: Test) -> str:
 
 def _eddsa(name: str, group: Group, test: Test) -> str:
     """Ed25519 and Ed448."""
-    key, signature, msg = _public(group["publicKeyDer"]), raw(test["sig"]), raw(test["msg"])
+    key, signature, msg = _public(_der(group)), raw(test["sig"]), raw(test["msg"])
     if isinstance(key, ed25519.Ed25519PublicKey):
         SIGNATURES["ed25519"].verify(key.public_bytes_raw(), signature, msg)
         return "ours"
     if isinstance(key, ed448.Ed448PublicKey):
         key.verify(signature, msg)
         return "library"
-    raise Unsupported(f"EdDSA on {group['publicKey'].get('curve')}")
+    raise Unsupported(f"EdDSA on {(group.get('publicKey') or group['key']).get('curve')}")
 
 
 def _dsa(name: str, group: Group, test: Test) -> str:
@@ -94,7 +99,7 @@ def _dsa(name: str, group: Group, test: Test) -> str:
 
 def _dsa_p1363(name: str, group: Group, test: Test) -> str:
     """DSA, signatures r || s."""
-    key, signature = _public(group["publicKeyDer"]), raw(test["sig"])
+    key, signature = _public(_der(group)), raw(test["sig"])
     size = (key.parameters().parameter_numbers().q.bit_length() + 7) // 8
     if len(signature) != 2 * size:
         raise CryptoFailed
@@ -103,7 +108,7 @@ def _dsa_p1363(name: str, group: Group, test: Test) -> str:
 
 
 def _dsa_verify(group: Group, signature: bytes, test: Test) -> str:
-    key = _public(group["publicKeyDer"])
+    key = _public(_der(group))
     if not isinstance(key, dsa.DSAPublicKey):
         raise ValueError("not a DSA key")
     key.verify(signature, raw(test["msg"]), hash_of(group["sha"]))
@@ -111,7 +116,7 @@ def _dsa_verify(group: Group, signature: bytes, test: Test) -> str:
 
 
 def _rsa_key(group: Group) -> rsa.RSAPublicKey:
-    key = _public(group.get("publicKeyDer") or group["keyDer"])
+    key = _public(_der(group))
     if not isinstance(key, rsa.RSAPublicKey):
         raise ValueError("not an RSA key")
     return key
