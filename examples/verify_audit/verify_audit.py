@@ -33,6 +33,39 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+__all__ = [
+    "Check",
+    "Checkpoint",
+    "Counters",
+    "Fault",
+    "Files",
+    "Frontier",
+    "Head",
+    "Key",
+    "Keys",
+    "Patient",
+    "TlogProof",
+    "Verifier",
+    "check_consistency_file",
+    "check_patient",
+    "check_statement",
+    "disclosure_of",
+    "leaf_hash",
+    "main",
+    "map_leaf",
+    "node_hash",
+    "read_file",
+    "read_keys",
+    "split_bundle",
+    "tile_path",
+    "verify",
+    "verify_consistency",
+    "verify_count",
+    "verify_inclusion",
+    "verify_subtree_consistency",
+    "verify_subtree_inclusion",
+]
+
 WIDTH = 256  # hashes in a full tile, entries in a full bundle
 MAX_NOTE = 1 << 18  # bytes; a post-quantum signature line has about 3,300
 MAX_JSON = 1 << 28

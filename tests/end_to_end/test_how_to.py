@@ -37,6 +37,7 @@ FOLLOWED_HERE = {
     "back-up-a-plugin.md",
     "contain-a-plugin.md",
     "install-and-consent.md",
+    "manage-keys.md",
     "upgrade-and-roll-back.md",
     "use-postgresql.md",
     "use-the-audit-cli.md",
@@ -212,8 +213,8 @@ async def _clean(connection: asyncpg.Connection[asyncpg.Record]) -> None:
     await connection.execute("DROP ROLE IF EXISTS rustcare")
 
 
-@pytest.mark.parametrize("name", ["use-the-audit-cli.md", "verify-the-audit-log.md"])
-def test_the_audit_log(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["manage-keys.md", "use-the-audit-cli.md", "verify-the-audit-log.md"])
+def test_keys_and_the_audit_log(tmp_path: Path, name: str) -> None:
     """Every command on a log that has an entry of the patient, with the log's key in a file."""
     with reader(tmp_path) as made:
         for plugin in ("crypto", "audit"):
