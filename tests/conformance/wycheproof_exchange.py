@@ -141,7 +141,7 @@ def _xdh_pem(name: str, group: Group, test: Test) -> str:
 def _xdh_jwk(name: str, group: Group, test: Test) -> str:
     """XDH, both keys as JSON Web Keys (RFC 8037)."""
     own, peer = test["private"], test["public"]
-    curve = {"curve25519": "X25519", "curve448": "X448"}.get(group["curve"], group["curve"])
+    curve = {"curve25519": "X25519", "curve448": "X448"}.get(group["curve"], str(group["curve"]))
     if any(key.get("kty") != "OKP" or key.get("crv") != curve for key in (own, peer)):
         raise CryptoFailed
     return _xdh_exchange(_member(own, "d"), _member(peer, "x"), curve, raw(test["shared"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -88,7 +89,7 @@ def test_keys_can_be_brought_as_pkcs8(name: str) -> None:
     """PKCS #8 in DER and in PEM gives the same canonical secret; a key of another algorithm is refused."""
     suite, secret, public = key(name)
     if secret[:1] == b"0" and len(secret) > 64:
-        loaded = serialization.load_der_private_key(secret, None)
+        loaded: Any = serialization.load_der_private_key(secret, None)
     else:
         kinds = {
             "ed25519": ed25519.Ed25519PrivateKey.from_private_bytes,

@@ -13,7 +13,6 @@ secret in an attribute that `repr`, logging or pickling would show, and take `by
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, TypeAlias
 
@@ -52,7 +51,7 @@ class Hidden:
         raise TypeError(f"{type(self).__name__} holds a key and cannot be serialized")
 
 
-class Algorithm(ABC):
+class Algorithm:
     """A kind of key. `family`: what its keys are for."""
 
     family: ClassVar[str]
@@ -68,17 +67,17 @@ class Algorithm(ABC):
         """Whether FIPS 140-3 approves of it (`policy.STANDINGS` says by which document)."""
         return STANDINGS[self.name].approved
 
-    @abstractmethod
     def generate(self) -> bytes:
         """A new secret, in the canonical encoding."""
+        raise NotImplementedError
 
-    @abstractmethod
     def check(self, secret: Buffer) -> None:
         """Pass when `secret` is a secret of this algorithm in its canonical encoding.
 
         Raises:
             InvalidKey: it is not.
         """
+        raise NotImplementedError
 
     def adopt(self, material: Buffer) -> bytes:
         """The canonical encoding of a key that somebody brings: that encoding itself, or PKCS #8 (DER or PEM).
@@ -135,9 +134,9 @@ class Aead(Algorithm):
 
     family = "aead"
 
-    @abstractmethod
     def prepare(self, secret: Buffer) -> Sealer:
         """Make a key ready for use (raises InvalidKey)."""
+        raise NotImplementedError
 
     def seal(self, secret: Buffer, data: Buffer, aad: Buffer = b"") -> bytes:
         """`prepare(secret).seal(data, aad)`, for a key that is used once."""
@@ -177,17 +176,17 @@ class Signature(Algorithm):
 
     family = "signature"
 
-    @abstractmethod
     def prepare(self, secret: Buffer) -> Signer:
         """Make a signing key ready for use (raises InvalidKey)."""
+        raise NotImplementedError
 
-    @abstractmethod
     def verifier(self, public: Buffer) -> Verifier:
         """Make a public key ready for use (raises InvalidKey)."""
+        raise NotImplementedError
 
-    @abstractmethod
     def public(self, secret: Buffer) -> bytes:
         """The public key in the algorithm's own encoding."""
+        raise NotImplementedError
 
     def sign(self, secret: Buffer, data: Buffer) -> bytes:
         """`prepare(secret).sign(data)`, for a key that is used once."""
@@ -225,9 +224,9 @@ class Mac(Algorithm):
 
     family = "mac"
 
-    @abstractmethod
     def prepare(self, secret: Buffer) -> MacKey:
         """Make a key ready for use (raises InvalidKey)."""
+        raise NotImplementedError
 
     def sign(self, secret: Buffer, data: Buffer) -> bytes:
         """The tag of `data`."""
@@ -243,11 +242,10 @@ class Agreement(Algorithm):
 
     family = "agreement"
 
-    @abstractmethod
     def public(self, secret: Buffer) -> bytes:
         """The public key in the algorithm's own encoding."""
+        raise NotImplementedError
 
-    @abstractmethod
     def agree(self, secret: Buffer, peer: Buffer) -> bytes:
         """The shared secret with the owner of the public key `peer`: input for `kdf.hkdf`, never a key itself.
 
@@ -255,6 +253,7 @@ class Agreement(Algorithm):
             InvalidKey: `secret` is none.
             CryptoFailed: `peer` is not a valid public key (or the result would be all zero).
         """
+        raise NotImplementedError
 
 
 class Kem(Algorithm):
@@ -262,19 +261,18 @@ class Kem(Algorithm):
 
     family = "kem"
 
-    @abstractmethod
     def public(self, secret: Buffer) -> bytes:
         """The encapsulation key."""
+        raise NotImplementedError
 
-    @abstractmethod
     def encapsulate(self, public: Buffer) -> tuple[bytes, bytes]:
         """A fresh shared secret and its ciphertext for the owner of `public`.
 
         Raises:
             CryptoFailed: `public` is not a valid encapsulation key.
         """
+        raise NotImplementedError
 
-    @abstractmethod
     def decapsulate(self, secret: Buffer, ciphertext: Buffer) -> bytes:
         """The shared secret. A ciphertext of right length that was tampered with gives another secret, not an error.
 
@@ -282,6 +280,7 @@ class Kem(Algorithm):
             InvalidKey: `secret` is none.
             CryptoFailed: the ciphertext's length is wrong.
         """
+        raise NotImplementedError
 
 
 class Hpke(Algorithm):
@@ -289,17 +288,17 @@ class Hpke(Algorithm):
 
     family = "hpke"
 
-    @abstractmethod
     def public(self, secret: Buffer) -> bytes:
         """The recipient's public key."""
+        raise NotImplementedError
 
-    @abstractmethod
     def seal(self, public: Buffer, data: Buffer, info: Buffer = b"") -> bytes:
         """Encrypt to `public`; `info` is bound into the key schedule (raises CryptoFailed for a bad public key)."""
+        raise NotImplementedError
 
-    @abstractmethod
     def open(self, secret: Buffer, sealed: Buffer, info: Buffer = b"") -> bytes:
         """Decrypt (raises CryptoFailed)."""
+        raise NotImplementedError
 
 
 def expect_length(secret: Buffer, expected: int, name: str) -> None:
