@@ -49,20 +49,24 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("lines", [1, 7, 40, 150])
-async def test_what_was_answered_can_be_read_after_a_kill(tmp_path: Path, lines: int) -> None:
-    """Killed in the middle of sealing, rotating and shredding: every answered ciphertext opens, what was shredded does not."""
+def worked(folder: Path, lines: int) -> list[list[object]]:
+    """What a process answered before it was killed, in the middle of whatever it did."""
     answers: list[list[object]] = []
-    with subprocess.Popen([sys.executable, "-c", _WORK, str(tmp_path), str(lines)], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen([sys.executable, "-c", _WORK, str(folder), str(lines)], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         for line in process.stdout:
             answers.append(json.loads(line))
             if len(answers) >= lines:
                 break
         process.kill()
-        answers += [
-            json.loads(line) for line in process.stdout.read().splitlines(keepends=True) if line.endswith(b"\n")
-        ]
+        rest = process.stdout.read().splitlines(keepends=True)
+    return answers + [json.loads(line) for line in rest if line.endswith(b"\n")]
+
+
+@pytest.mark.parametrize("lines", [1, 7, 40, 150])
+async def test_what_was_answered_can_be_read_after_a_kill(tmp_path: Path, lines: int) -> None:
+    """Killed in the middle of sealing, rotating and shredding: every answered ciphertext opens, what was shredded does not."""
+    answers = worked(tmp_path, lines)
     assert len(answers) >= lines
     async with Kernel(tmp_path, log_level="silent") as kernel:
         for kind, what in answers:

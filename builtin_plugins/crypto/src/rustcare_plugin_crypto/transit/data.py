@@ -44,7 +44,9 @@ class Data:
         key = await self._key(caller, name, "aead")
 
         def one(item: Body) -> dict[str, Any]:
-            plain = PlainItem(binary(item, "plaintext"), binary(item, "associated_data", b""), binary(item, "context", b""))
+            plain = PlainItem(
+                binary(item, "plaintext"), binary(item, "associated_data", b""), binary(item, "context", b"")
+            )
             (sealed,), version = operations.encrypt(key, [plain], number(item, "key_version"), text=True)
             return {"ciphertext": sealed.decode(), "key_version": version}
 

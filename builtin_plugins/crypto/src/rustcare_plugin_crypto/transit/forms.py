@@ -9,7 +9,20 @@ from typing import Any
 
 from rustcare_plugin_crypto.refusals import InvalidRequest
 
-__all__ = ["Body", "Reply", "algorithm_of", "b64", "binary", "data", "duration", "flag", "number", "prefixed", "text", "unprefixed"]
+__all__ = [
+    "Body",
+    "Reply",
+    "algorithm_of",
+    "b64",
+    "binary",
+    "data",
+    "duration",
+    "flag",
+    "number",
+    "prefixed",
+    "text",
+    "unprefixed",
+]
 
 Body = Mapping[str, Any]
 Reply = tuple[int, dict[str, Any]]

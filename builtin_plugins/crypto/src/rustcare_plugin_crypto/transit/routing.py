@@ -90,7 +90,9 @@ class Transit:
         keys = self._keys
         if not action:
             reads = {"GET": lambda: keys.read(caller, name), "DELETE": lambda: keys.delete(caller, name)}
-            chosen = reads.get(method) or (lambda: keys.create(caller, name, body)) if method in (*reads, *_WRITES) else None
+            chosen = (
+                reads.get(method) or (lambda: keys.create(caller, name, body)) if method in (*reads, *_WRITES) else None
+            )
             return None if chosen is None else chosen()
         actions: dict[str, Callable[[], Awaitable[Reply]]] = {
             "rotate": lambda: keys.rotate(caller, name),
