@@ -343,6 +343,18 @@ async def test_begin_now_tells_only_what_comes(make: Make, tmp_path: Path) -> No
         assert len((tmp_path / "first").read_text().splitlines()) >= 2
 
 
+async def test_a_sink_may_be_of_one_tenant(make: Make, tmp_path: Path) -> None:
+    """With `tenants`, a sink sends these tenants' entries and no other's."""
+    path = tmp_path / "a.jsonl"
+    sink = {"name": "one", "format": "entry", "to": "file", "path": str(path), "tenants": ["ward"]}
+    async with make(sink) as h:
+        await use(h, 1, tenant="ward")
+        await use(h, 2, tenant="clinic")
+        await use(h, 3, tenant="ward")
+        await until(h, caught_up)
+    assert [json.loads(line)["entry"]["which"]["tenant"] for line in path.read_text().splitlines()] == ["ward"] * 2
+
+
 def test_waiting_grows_and_is_random() -> None:
     """Full jitter: anything from nothing to a bound that doubles, up to the longest."""
     bounds = [backoff(attempt, lambda low, high: high) for attempt in range(1, 12)]

@@ -63,13 +63,12 @@ class Feed:
         self._mapping = mapping
         self._log = log
         self._pause = pause
-        self._skip = frozenset(settings.skip)
 
     async def step(self) -> bool:
         """Read and deliver one batch; whether there was anything to do. Raises what the transport raises."""
         name = self.settings.name
         state = await self.cursors.get(name)
-        batch = await self._source.read(state.cursor, self.settings.batch, self._skip)
+        batch = await self._source.read(state.cursor, self.settings.batch, self.settings.wants)
         if batch.next == state.cursor:
             return False
         if batch.events:

@@ -8,6 +8,7 @@
 | `personal` | `none` (default: pseudonyms only) or `opened` |
 | `begin` | of a new sink: `first` (default: the first entry there is) or `now` |
 | `skip` | actions that are not told; default `capability.used`, which are counts |
+| `tenants` | whose entries are told; default all. A sink to `fhir` stores them in the tenant `default` |
 | `batch` | events in one delivery, default 200 |
 | `timeout` | seconds for each step of a delivery, default 5, at most 20: a hand-over to another version waits for it |
 | `host`, `port` | of `syslog` |
@@ -26,6 +27,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
+
+from rustcare_plugin_audit.entry import Entry
 
 from .errors import SinkInvalid
 
@@ -60,6 +63,7 @@ class SinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     personal: Literal["none", "opened"] = "none"
     begin: Literal["first", "now"] = "first"
     skip: tuple[str, ...] = ("capability.used",)
+    tenants: tuple[str, ...] = ()
     batch: int = 200
     timeout: float = 5.0
     host: str = ""
@@ -76,6 +80,12 @@ class SinkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     certificate: str = ""
     key: str = ""
     token: str = ""
+
+    def wants(self, entry: Entry) -> bool:
+        """Whether this sink tells of an entry."""
+        action = entry.what.action if entry.what is not None else ""
+        tenant = entry.which.tenant if entry.which is not None else "default"
+        return action not in self.skip and (not self.tenants or tenant in self.tenants)
 
 
 def read_sinks(rows: Iterable[Mapping[str, Any]]) -> list[SinkSettings]:

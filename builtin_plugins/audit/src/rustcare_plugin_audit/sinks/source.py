@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
@@ -78,10 +78,11 @@ class Source:
         self._opener = opener
         self._pages: OrderedDict[int, Sequence[bytes | None]] = OrderedDict()
 
-    async def read(self, cursor: Cursor, limit: int, skip: frozenset[str] = frozenset()) -> Batch:
+    async def read(self, cursor: Cursor, limit: int, wanted: Callable[[Entry], bool] = lambda entry: True) -> Batch:
         """At most `limit` events from `cursor` on; fewer, or none, when what was read has no more.
 
-        `skip`: actions that are passed over. A batch without events whose `next` is beyond `cursor` is progress too.
+        `wanted`: whether an entry is told; others are passed over. A batch without
+        events whose `next` is beyond `cursor` is progress too.
         """
         size, first, root = self._log.size, self._log.first, self._log.root
         events: list[Event] = []
@@ -104,12 +105,12 @@ class Source:
                         await asyncio.sleep(0)  # others have work to do as well
                     if event is None:
                         missed += 1
-                    elif event.action not in skip:
+                    elif wanted(event.entry):
                         events.append(event)
                         cursors.append(Cursor(index, row))
                 if row < len(entry.of):
                     continue
-            elif entry.kind not in ("use", "operation") and not entry.continues and _action(entry) not in skip:
+            elif entry.kind not in ("use", "operation") and not entry.continues and wanted(entry):
                 events.append(await self._event(index, entry, data, size, root))
                 cursors.append(Cursor(index + 1))
             index, row = index + 1, 0
