@@ -164,6 +164,7 @@ def test_a_rule_of_the_configuration_comes_first() -> None:
         {"rules": [{"match": "bus:request@x", "action": "read", "id": "a..b"}]},
         {"rules": [{"match": "bus:request@x", "action": "read", "other": 1}]},
         {"must": ["clock:read"]},
+        {"also": ["fs:write@/tmp/*"]},
         {"also": ["bus:shout@x"]},
     ],
 )

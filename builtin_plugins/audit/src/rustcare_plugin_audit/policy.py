@@ -64,6 +64,12 @@ MUST: tuple[str, ...] = (
     "net:listen@*:*",
 )
 
+#: What the kernel can hold until it is on record.
+HELD = frozenset(
+    {"bus:publish", "bus:request", "db:read", "db:write", "kv:read", "kv:write", "net:listen"}
+    | {"secret:use", "secret:reveal", "secret:create"}
+)
+
 #: Purposes of use (HL7 v3 PurposeOfUse) that 45 CFR 164.528(a)(1)(i) leaves out of the accounting: treatment, payment,
 #: health care operations, with the codes below them that are nothing else.
 TPO: tuple[str, ...] = (
@@ -216,11 +222,11 @@ def read_policy(config: Mapping[str, Any]) -> Policy:
     """The policy of a configuration: `must`, `also`, `rules`, `tpo`, `patients_of_resources`. Raises PolicyInvalid."""
     must = [*(config.get("must") or MUST), *config.get("also", ())]
     for position, text in enumerate(must):
-        _capability(text, f"config.must[{position}]")
-        if text.startswith(("clock:", "random:")):
+        found = _capability(text, f"config.must[{position}]")
+        if f"{found.kind}:{found.action}" not in HELD:
             raise PolicyInvalid(
-                f"expected capabilities other than clock and random, got {text}",
-                hint="asking for the time or for random bytes has no effect on anybody",
+                f"expected one of {', '.join(sorted(HELD))}, got {text}",
+                hint="other uses cannot be held until they are on record; they are counted, and the counts are entries",
                 address=f"config.must[{position}]",
             )
     rules = _rules(config.get("rules", ()), "config.rules") + _rules(RULES, "built-in rules")
