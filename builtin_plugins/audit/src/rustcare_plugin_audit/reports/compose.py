@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BATCH", "Scope", "compose", "instant"]
 
-BATCH = 1000  # entries read at once
+BATCH = 256  # entries read at once: others have their turn after each
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ __all__ = ["BEGUN", "PRUNED", "SHREDDED", "Asker", "Disposal"]
 BEGUN = "audit.prune"
 PRUNED = "audit.pruned"
 SHREDDED = "audit.shredded"
-BATCH = 1_000
+BATCH = 256  # entries read at once: others have their turn after each
 _MARKS = (MARK, b'"audit.prune')
 
 
