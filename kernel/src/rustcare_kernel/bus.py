@@ -3,17 +3,13 @@
 In process, data passes as objects. Each subscription has a bounded queue and a task that empties it in order; what a full
 queue does is the subscriber's declared policy. A request runs the provider's handler in the caller's own task: a deadline
 and cancellation travel down by themselves, and an answer that needs no waiting costs no trip through the event loop.
-
-What a handler is running for (tenant, principal, trace, deadline) is in a context variable that only the bus sets; a
-plugin's own calls take it from there, so it cannot be forged through the API.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Generator, Mapping
-from contextvars import ContextVar
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 from rustcare_sdk.context import Delivery
@@ -29,14 +25,14 @@ from rustcare_sdk.plugin import Handler
 from rustcare_sdk.subjects import check_pattern, check_subject
 
 from .accounting import Accounting, Stat
+from .calls import Invoke, Sender, current_message, finish
 from .errors import ProviderTaken
 from .grants import Rights
+from .provider import Provider
 from .subjects import PatternTrie
 from .subscription import Confirmation, Place, Subscription, is_cancelled
 
 __all__ = ["Bus", "Sender", "current_message"]
-
-Invoke = Callable[[Message[Any]], Coroutine[Any, Any, Any]]
 
 
 class Gate(Protocol):
@@ -57,98 +53,8 @@ class Gate(Protocol):
     async def inside(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any: ...
 
 
-#: The message that is being handled in this task, if any. Set by the bus only.
-current_message: ContextVar[Message[Any] | None] = ContextVar("rustcare_current_message", default=None)
-
 _monotonic = time.monotonic
 _now = time.time
-_FOREVER = float("inf")
-_SYSTEM = Call()
-
-
-class Sender:
-    """Who speaks on the bus: a plugin with its rights, or (with `rights` None) the operator or embedder itself."""
-
-    __slots__ = ("call", "name", "rights")
-
-    def __init__(self, name: str, rights: Rights | None, call: Call = _SYSTEM) -> None:
-        self.name = name
-        self.rights = rights
-        self.call = call
-
-
-class Provider:
-    """The provider of one service. `invoke` is None while it is being replaced: requests wait at the gate."""
-
-    __slots__ = ("_idle", "_waiting", "draining", "gone", "inflight", "invoke", "limit", "rights", "service", "stats")
-
-    def __init__(self, service: str, rights: Rights | None) -> None:
-        self.service = service
-        self.rights = rights
-        self.invoke: Invoke | None = None
-        self.draining: Invoke | None = None
-        self.gone = False
-        self.limit = _FOREVER  # seconds that one call may take, whatever the caller's deadline
-        self.inflight = 0
-        self.stats: dict[str, Stat] = {}
-        self._waiting: list[asyncio.Future[None]] = []
-        self._idle: asyncio.Future[None] | None = None
-
-    def open(self, invoke: Invoke, rights: Rights | None) -> None:
-        """Let requests through to this handler."""
-        self.invoke = invoke
-        self.draining = None
-        self.rights = rights
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_result(None)
-
-    async def close(self) -> None:
-        """Keep new requests waiting, and return when those in flight are answered."""
-        if self.invoke is not None:
-            self.draining, self.invoke = self.invoke, None
-        while self.inflight:
-            self._idle = asyncio.get_running_loop().create_future()
-            await self._idle
-
-    def left(self) -> None:
-        """The last request in flight has ended."""
-        if self._idle is not None and not self._idle.done():
-            self._idle.set_result(None)
-
-    async def wait(self, deadline: float) -> Invoke:
-        """Wait at the gate until the provider is open again, at most until the deadline; its handler then."""
-        loop = asyncio.get_running_loop()
-        while self.invoke is None:
-            if self.gone:
-                raise self._removed()
-            future: asyncio.Future[None] = loop.create_future()
-            self._waiting.append(future)
-            left = deadline - _monotonic()
-            timer = loop.call_later(max(0.0, left), _expire, future) if deadline != _FOREVER else None
-            try:
-                await future
-            finally:
-                if timer is not None:
-                    timer.cancel()
-            if deadline <= _monotonic() and self.invoke is None:
-                raise DeadlineExceeded(
-                    f"{self.service} was being replaced until the deadline passed", hint="allow more time"
-                )
-        return self.invoke
-
-    def abandon(self) -> None:
-        """The service is gone: tell those who wait at the gate."""
-        self.gone = True
-        self.invoke = self.draining = None
-        waiting, self._waiting = self._waiting, []
-        for future in waiting:
-            if not future.done():
-                future.set_exception(self._removed())
-
-    def _removed(self) -> NoProvider:
-        return NoProvider(f"the provider of {self.service} was removed", hint="try again later", address=self.service)
 
 
 class Bus:
@@ -601,53 +507,3 @@ class Bus:
         for subscription in list(self._trie):
             await self.unsubscribe(subscription)
         await asyncio.gather(*self._closing)
-
-
-def _expire(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
-
-
-class _Resume:
-    """Goes on with a coroutine whose first step has been run: hands up what it waits for, and steps it further."""
-
-    __slots__ = ("_coroutine", "_pending")
-
-    def __init__(self, coroutine: Coroutine[Any, Any, Any], pending: Any) -> None:
-        self._coroutine = coroutine
-        self._pending = pending
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        coroutine, pending = self._coroutine, self._pending
-        while True:
-            try:
-                value = yield pending
-            except GeneratorExit:
-                coroutine.close()
-                raise
-            except BaseException as error:
-                try:
-                    pending = coroutine.throw(error)
-                except StopIteration as done:
-                    return done.value
-            else:
-                try:
-                    pending = coroutine.send(value)
-                except StopIteration as done:
-                    return done.value
-
-
-async def finish(coroutine: Coroutine[Any, Any, Any], pending: Any, deadline: float, service: str) -> Any:
-    """Go on with a coroutine whose first step gave `pending`, until the deadline (monotonic seconds)."""
-    if deadline == _FOREVER:
-        return await _Resume(coroutine, pending)
-    scope = asyncio.timeout_at(asyncio.get_running_loop().time() + (deadline - _monotonic()))
-    try:
-        async with scope:
-            return await _Resume(coroutine, pending)
-    except TimeoutError:
-        if scope.expired():
-            raise DeadlineExceeded(
-                f"{service} did not answer before the deadline", hint="allow more time, or ask what slows it down"
-            ) from None
-        raise

@@ -15,11 +15,12 @@ from rustcare_sdk.manifest import Manifest
 from rustcare_sdk.message import Message
 from rustcare_sdk.plugin import Handler, Health
 
-from .bus import Bus, Provider
+from .bus import Bus
 from .catalog import Entry
 from .context import PluginContext
 from .errors import ProviderTaken, StartFailed
 from .grants import Rights
+from .provider import Provider
 from .runtimes._contract import Instance
 from .subscription import Subscription
 

@@ -21,6 +21,7 @@ from rustcare_sdk.plugin import Handler
 from rustcare_sdk.subjects import pattern_matches
 
 from .accounting import Stat, Use
+from .calls import current_message, finish
 from .grants import Rights
 
 if TYPE_CHECKING:
@@ -222,8 +223,6 @@ class Subscription:
 
     async def _run(self) -> None:
         """One at a time. Plain messages are handled here, without a further call in between: this is the hot path."""
-        from .bus import current_message, finish
-
         queue, popleft, enter = self._queue, self._queue.popleft, current_message.set
         loop = asyncio.get_running_loop()
         stretch = 0
@@ -347,8 +346,6 @@ class Subscription:
             self._settled()
 
     async def _handle(self, entry: Entry) -> None:
-        from .bus import current_message, finish
-
         confirmation: Confirmation | None
         if type(entry) is Confirmation:
             confirmation, message = entry, entry.message
