@@ -93,7 +93,7 @@ TPO: tuple[str, ...] = (
     "PATSFTY",
     "PERFMSR",
     "RECORDMGT",
-    "SYSADMIN",
+    "HSYSADMIN",
 )
 
 _PATIENT_PATHS = ["subject.reference", "patient.reference", "beneficiary.reference", "for.reference"]

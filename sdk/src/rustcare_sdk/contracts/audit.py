@@ -292,7 +292,7 @@ class SearchRequest:
 
     `since` and `until` (RFC 3339): the entry's time is in `[since, until)`. `patient` and `resource`: references such as
     `Patient/123`; `type`: a resource type. `action`: `read`, `plugin.install`, …; `kind`: `use`, `operation`, `fact`,
-    `disclosure`. `outcome`: `success`, `failure`, `interrupted`, `denied` or `open` (none yet). `disclosures`: only those.
+    `disclosure`. `outcome`: `success`, `failure`, `interrupted` or `open` (none yet). `disclosures`: only those.
     `tenant`: the message's own, but for the system itself: empty is every tenant. `after`: the `next` of a page before.
     `size`: as the log was when it had so many entries, 0 for now.
     """
