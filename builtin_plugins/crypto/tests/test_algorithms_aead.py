@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rustcare_plugin_crypto.algorithms import ALGORITHMS, Aead, Sealer, aead, algorithm
 from rustcare_plugin_crypto.algorithms.aead import AEADS, OVERHEAD, Cipher
 from rustcare_plugin_crypto.errors import CryptoFailed, InvalidKey, UnknownAlgorithm, Unsuitable
+from rustcare_sdk.contracts.crypto import CipherItem
 
 every = pytest.mark.parametrize("name", list(AEADS))
 
@@ -30,6 +31,11 @@ def test_what_is_sealed_opens(name: str, data: bytes, aad: bytes) -> None:
     assert AEADS[name].open(secret, sealed, aad) == data
 
 
+def items(sealed: list[bytes], aads: list[bytes] | None = None) -> list[CipherItem]:
+    """As they come in a request."""
+    return [CipherItem(text, aad) for text, aad in zip(sealed, aads or [b""] * len(sealed), strict=True)]
+
+
 @every
 def test_many_at_once_are_as_one_by_one(name: str) -> None:
     """`seal_many` gives what `seal` gives, with something in front that is authenticated; those that fail spoil no other."""
@@ -41,15 +47,15 @@ def test_many_at_once_are_as_one_by_one(name: str) -> None:
     for text, item, aad in zip(sealed, data, aads, strict=True):
         assert text.startswith(b"front")
         assert other.open(text[5:], b"front" + aad) == item
-    assert other.open_many(sealed, aads, b"front") == (data, [])
+    assert other.open_many(items(sealed, aads), b"front") == (data, [])
     elsewhere = other.seal_many([b"four"], [b""], b"front")
-    assert sealer.open_many(sealed + elsewhere, [*aads, b""], b"front") == ([*data, b"four"], [])
+    assert sealer.open_many(items(sealed + elsewhere, [*aads, b""]), b"front") == ([*data, b"four"], [])
     broken = [sealed[0], b"tnorf" + sealed[0][5:], b"", sealed[2][:-1], sealed[1], sealed[2]]
     expected: list[bytes | None] = [b"one", None, None, None, None, data[2]]
-    assert other.open_many(broken, [b"", b"", b"", b"x", b"other", b"x"], b"front") == (expected, [1, 2, 3, 4])
-    assert other.open_many(broken[::-1], [b"x", b"other", b"x", b"", b"", b""], b"front")[0] == expected[::-1]
+    assert other.open_many(items(broken, [b"", b"", b"", b"x", b"other", b"x"]), b"front") == (expected, [1, 2, 3, 4])
+    assert other.open_many(items(broken[::-1], [b"x", b"other", b"x", b"", b"", b""]), b"front")[0] == expected[::-1]
     assert sealer.seal_many([], []) == []
-    assert sealer.open_many([], []) == ([], [])
+    assert sealer.open_many([]) == ([], [])
 
 
 @every
@@ -59,8 +65,8 @@ def test_a_forged_commitment_is_seen_among_many(name: str) -> None:
     right, other = sealer.seal_many([b"a", b"b"], [b"", b""])
     for at in (0, 16, 47):
         forged = other[:at] + bytes([other[at] ^ 1]) + other[at + 1 :]
-        assert sealer.open_many([right, forged], [b"", b""]) == ([b"a", None], [1])
-        assert sealer.open_many([forged, right], [b"", b""]) == ([None, b"a"], [0])
+        assert sealer.open_many(items([right, forged])) == ([b"a", None], [1])
+        assert sealer.open_many(items([forged, right])) == ([None, b"a"], [0])
 
 
 @every

@@ -106,7 +106,7 @@ def decrypt_many(key: Key, items: Sequence[CipherItem]) -> tuple[list[bytes | No
     if opener is None:
         data = [_decrypt_or_none(key, item) for item in items]
         return data, None not in data
-    data, failed = opener.open_many([item.ciphertext for item in items], [item.aad for item in items], header)
+    data, failed = opener.open_many(items, header)
     if failed:
         # Those of other versions and forms failed there; they get their own turn.
         for at in failed:

@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from rustcare_plugin_crypto.errors import CryptoFailed
 
-from .base import Aead, Buffer, Sealer, expect_length
+from .base import Aead, Buffer, Sealed, Sealer, expect_length
 
 __all__ = ["AEADS", "OVERHEAD", "Cipher", "CommittingAead"]
 
@@ -188,9 +188,7 @@ class CommittingSealer(Sealer):
         except _REFUSED:
             raise CryptoFailed from None
 
-    def open_many(
-        self, sealed: Sequence[bytes], aads: Sequence[bytes], before: bytes = b""
-    ) -> tuple[list[bytes | None], list[int]]:
+    def open_many(self, items: Sequence[Sealed], before: bytes = b"") -> tuple[list[bytes | None], list[int]]:
         """What `seal_many` made of each, None for one that fails; and the places of those.
 
         Mostly all are under one salt and right: they are opened in one go. Only when that does not hold is each looked at.
@@ -198,22 +196,23 @@ class CommittingSealer(Sealer):
         start = len(before)
         stop, body = start + _HEADER, start + _BODY
         try:
-            front = sealed[0][:stop] if sealed else b""
+            front = items[0].ciphertext[:stop] if items else b""
             decrypt = self._decrypt_at(front, before)
             done: list[bytes | None] = [
-                decrypt(text[stop:body], text[body:], before + aad if aad else before)
-                for text, aad in zip(sealed, aads, strict=True)
-                if text.startswith(front)  # the commitment is checked of each
+                decrypt(text[stop:body], text[body:], before + item.aad if item.aad else before)
+                for item in items
+                if (text := item.ciphertext)[:stop] == front  # the commitment is checked of each
             ]
-            if len(done) == len(sealed):
+            if len(done) == len(items):
                 return done, []
         except (CryptoFailed, *_REFUSED):
             pass
-        done = [None] * len(sealed)
-        for at, (text, aad) in enumerate(zip(sealed, aads, strict=True)):
+        done = [None] * len(items)
+        for at, item in enumerate(items):
+            text = item.ciphertext
             with suppress(CryptoFailed, *_REFUSED):
-                done[at] = self._decrypt_at(text[:stop], before)(text[stop:body], text[body:], before + aad)
-        return done, [at for at, item in enumerate(done) if item is None]
+                done[at] = self._decrypt_at(text[:stop], before)(text[stop:body], text[body:], before + item.aad)
+        return done, [at for at, data in enumerate(done) if data is None]
 
     def _decrypt_at(self, front: bytes, before: bytes) -> _Decrypt:
         """The cipher of a text that begins with `front` (raises CryptoFailed)."""
