@@ -58,12 +58,13 @@ class Crypto(
         workers = config.get("passwords", {})
         self.passwords = Passwords(self.policy, int(workers.get("workers", 2)), int(workers.get("waiting", 32)))
         self.schedule = Schedule(self.keyring, self.ctx.now, self._rotated, self.ctx.log)
-        self.ctx.spawn(self._tell_the_untold(), name="certificates")
+        self.ctx.spawn(self._finish_destructions(), name="destructions")
         self.ctx.spawn(self.schedule.run(), name="schedule")
 
-    async def _tell_the_untold(self) -> None:
+    async def _finish_destructions(self) -> None:
+        """What a process that was killed may have left: destroyed keys in the log's file, certificates nobody heard of."""
+        await self.keyring.store.scrub()
         for reply in await self.subjects.untold():
-            await self.keyring.store.scrub()
             await self.tell_shredded(reply)
 
     async def _rotated(self, key: Key) -> None:

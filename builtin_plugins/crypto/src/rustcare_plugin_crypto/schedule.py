@@ -54,8 +54,13 @@ class Schedule:
                     await self._changed.wait()
 
     async def rotate_due(self) -> float:
-        """Rotate all keys that are due; seconds until the next one is. A key that cannot be rotated keeps no other back."""
+        """Rotate all keys that are due; seconds until the next one is. A key that cannot be rotated keeps no other back.
+
+        What was destroyed and could not be taken out of the files then is tried again.
+        """
         wait = _LONGEST
+        if self._keyring.store.unscrubbed and not await self._keyring.store.scrub():
+            wait = _AGAIN
         for tenant, name in await self._keyring.store.all_names():
             try:
                 key = await self._keyring.rotate_if_due(tenant, name)

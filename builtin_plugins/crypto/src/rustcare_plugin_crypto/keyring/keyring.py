@@ -251,18 +251,19 @@ class Keyring:
         return self._remember(Key(record, wrapped, self.envelope))
 
     async def put_back(self, record: KeyRecord, secrets: Mapping[int, bytes], *, replacing: bool) -> Key:
-        """A whole key with its versions, from a backup. Raises KeyExists."""
+        """A whole key with its versions, from a backup, in one commit. Raises KeyExists."""
         async with self._turn:
-            if await self.find(record.tenant, record.name) is not None:
-                if not replacing:
-                    raise KeyExists("there is a key of this name", hint="restore it with force", address=record.name)
-                await self.store.delete_key(record.tenant, record.name)
-                self._forget(record)
+            there = await self.find(record.tenant, record.name) is not None
+            if there and not replacing:
+                raise KeyExists("there is a key of this name", hint="restore it with force", address=record.name)
             wrapped = {
                 number: self.envelope.wrap(secret, purpose(record, number)) for number, secret in secrets.items()
             }
-            await self.store.insert_key(record.tenant, record.name, self._stored(record, wrapped))
-            self._changes += 1
+            put = self.store.replace_key if there else self.store.insert_key
+            try:
+                await put(record.tenant, record.name, self._stored(record, wrapped))
+            finally:
+                self._forget(record)
             return self._remember(Key(record, wrapped, self.envelope))
 
     async def rotate(self, caller: Caller, name: str, secret: bytes | None = None) -> Key:
@@ -343,12 +344,22 @@ class Keyring:
                     stored = await self.store.key(tenant, name)
                     if stored is not None:
                         anew.append((tenant, name, self._under(envelope, self._checked(tenant, name, stored), stored)))
-            await self.store.replace_keyring(self.row.id, row, anew)
+            try:
+                await self.store.replace_keyring(self.row.id, row, anew)
+            except BaseException:
+                # It is not known whether it was committed: what is stored counts.
+                self._changes += 1
+                self._keys.clear()
+                self._envelope, self._row = await open_keyring(
+                    self.store, self._secrets, self._root, self.policy, self._log, self.time()
+                )
+                raise
             self._row = row
             if renew:
                 self._envelope = envelope
                 self._changes += 1
                 self._keys.clear()
+            await self.store.scrub()
             return row
 
     @staticmethod

@@ -67,7 +67,6 @@ class Store:
                     "UPDATE versions SET wrapped = ? WHERE tenant = ? AND name = ? AND version = ?",
                     [(wrapped, tenant, name, version) for version, wrapped in key.wrapped.items()],
                 )
-        await self.scrub()
 
     # keys
 
@@ -132,19 +131,25 @@ class Store:
         if destroyed:
             await self.scrub()
 
-    async def delete_key(self, tenant: str, name: str) -> None:
-        """Forget a key altogether (to put a backup in its place)."""
+    async def replace_key(self, tenant: str, name: str, key: StoredKey) -> None:
+        """Another key in the place of one, in one commit."""
         async with self.db.transaction() as tx:
             await tx.execute("DELETE FROM versions WHERE tenant = ? AND name = ?", (tenant, name))
-            await tx.execute("DELETE FROM keys WHERE tenant = ? AND name = ?", (tenant, name))
+            await tx.execute(
+                "UPDATE keys SET record = ?, mac = ? WHERE tenant = ? AND name = ?", (key.record, key.mac, tenant, name)
+            )
+            await tx.execute_many(
+                "INSERT INTO versions (tenant, name, version, wrapped) VALUES (?, ?, ?, ?)",
+                _rows(tenant, name, key.wrapped),
+            )
         await self.scrub()
 
     async def scrub(self) -> bool:
         """Take what was destroyed out of the database's files; False when a reader kept us from it, for now."""
+        self.unscrubbed = True  # until it is done: also when this is cancelled half way
         try:
             await self.db.scrub()
         except RustCareError as error:
-            self.unscrubbed = True
             self._log.warning("destroyed keys may still be in the database's log", code=error.code)
             return False
         self.unscrubbed = False
