@@ -292,6 +292,20 @@ async def test_an_omitted_disclosure_contradicts(h: PluginHarness) -> None:
     assert status(found, "164.528(a)(1)") == "contradicted"
 
 
+async def test_an_altered_disclosure_contradicts(h: PluginHarness) -> None:
+    """Where a stored disclosure is not what the tree holds, the accounting says so."""
+    await disclose(h, "somebody", "x")
+    assert status(await accounting(h), "164.528(a)(1)") == "evidenced"
+    log = h.plugin.trust.log  # type: ignore[attr-defined]
+    entries = log.entries
+
+    async def altered(start: int, count: int) -> list[bytes | None]:
+        return [data and data.replace(b'"disclose"', b'"disc1ose"') for data in await entries(start, count)]
+
+    log.entries = altered
+    assert status(await accounting(h), "164.528(a)(1)") == "contradicted"
+
+
 async def test_a_shredded_patient_has_no_accounting(h: PluginHarness, keyring: MemoryKeyring) -> None:
     """Without the patient's key nobody can say what was theirs, and the report says so."""
     await disclose(h, "somebody", "x")

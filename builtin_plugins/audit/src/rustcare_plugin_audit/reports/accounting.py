@@ -9,7 +9,7 @@ is suspended at an agency's request (164.528(a)(2)).
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -92,6 +92,7 @@ def account(
     *,
     patient: str,
     count: int,
+    proved: Mapping[int, bool],
     pruned: int,
     since: int,
     until: int,
@@ -105,6 +106,7 @@ def account(
         rows: every disclosure that is still in the log, opened, in order.
         patient: a reference such as `Patient/123`; it is not in what this returns.
         count: how many the checkpoint counts. pruned: how many of them were disposed of.
+        proved: of each place whether the proofs hold.
         since, until: µs since 1970; disclosures of `[since, until)`.
         now: µs; a suspension that has ended by then counts no more.
     """
@@ -119,7 +121,7 @@ def account(
     if not individual:
         rest = [row for _, row in sorted(found.left_out, key=lambda one: one[0])]
         tables.append(ReportTable("Left out of the individual's accounting", COLUMNS, rest))
-    findings = _findings(found, rows, count, pruned, individual)
+    findings = _findings(found, rows, count, pruned, individual, proved)
     return Accounting(tables, findings, len(found.listed) + len(found.left_out))
 
 
@@ -198,7 +200,7 @@ def _date(time: int) -> str:
 
 
 def _findings(
-    found: _Sorted, rows: Sequence[EntryRow], count: int, pruned: int, individual: bool
+    found: _Sorted, rows: Sequence[EntryRow], count: int, pruned: int, individual: bool, proved: Mapping[int, bool]
 ) -> list[ReportFinding]:
     """Whether all are there, and say what they must. For the individual without what would show that one is suspended."""
     places = [row.index for row in rows if not row.pruned]
@@ -213,6 +215,16 @@ def _findings(
         [row.cites[0] for _, row in found.listed][:20] if individual else places[:10] + places[10:][-10:],
         [] if complete else places[-1:],
         "" if individual else note,
+    )
+    of_report = [row.cites[0] for _, row in found.listed] if individual else places
+    good_proofs = [place for place in of_report if proved.get(place)]
+    bad_proofs = [place for place, holds in proved.items() if not holds]
+    shown_proofs = ReportEvidence(
+        "Each entry was proved under the checkpoint, and its number under the count that the checkpoint commits to",
+        "contradicted" if bad_proofs else "evidenced" if good_proofs else "not evidenced",
+        len(good_proofs),
+        good_proofs[:10] + good_proofs[10:][-10:],
+        bad_proofs[:20],
     )
     lacking = [row.cites[0] for _, row in found.listed if any(cell.startswith("not ") for cell in row.cells)]
     good = len(found.listed) - len(lacking)
@@ -229,8 +241,8 @@ def _findings(
             "164.528(a)(1)",
             "Completeness",
             "All disclosures of the six years before the request are in the accounting, but for those it leaves out.",
-            status_of([whole]),
-            [whole],
+            status_of([whole, shown_proofs]),
+            [whole, shown_proofs],
             "Disclosures by business associates that were not stated to this system.",
         ),
         ReportFinding(

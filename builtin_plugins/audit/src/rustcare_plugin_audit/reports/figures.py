@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from rustcare_sdk.contracts.compliance import ReportEvidence, Status
 
+from rustcare_plugin_audit.entry import decode
 from rustcare_plugin_audit.errors import NoteInvalid, ProofInvalid
 from rustcare_plugin_audit.notes import Checkpoint, VerifierKey
-from rustcare_plugin_audit.tree import leaf_hash, verify_consistency, verify_inclusion
+from rustcare_plugin_audit.tree import MapProof, leaf_hash, verify_consistency, verify_inclusion
 
 from .evaluate import Evaluation
 from .evidence import Cites
@@ -22,7 +23,7 @@ from .evidence import Cites
 if TYPE_CHECKING:
     from rustcare_plugin_audit.log import AuditLog
 
-__all__ = ["SAMPLE", "Figures", "Reading"]
+__all__ = ["SAMPLE", "Figures", "Reading", "prove_disclosures"]
 
 SAMPLE = 64
 
@@ -143,3 +144,26 @@ class Figures:
             except ProofInvalid:
                 failed.add(place)
         self._set("inclusion", proved, failed)
+
+
+async def prove_disclosures(log: AuditLog, proof: MapProof, checkpoint: Checkpoint) -> dict[int, bool]:
+    """Whether each disclosure that is still in the log is proved: its entry under the checkpoint's root, as the subject's n-th,
+    and the count under the checkpoint's map. By place, in the order of the count."""
+    try:
+        proof.verify()
+        counted = checkpoint.subjects == (proof.subjects, proof.root)
+    except ProofInvalid:
+        counted = False
+    found: dict[int, bool] = {}
+    for n, place in enumerate(proof.indices, 1):
+        data = (await log.entries(place, 1))[0]
+        if data is None:
+            continue
+        told = decode(data).disclosure
+        found[place] = counted and told is not None and (told.subject, told.n) == (proof.pseudonym, n)
+        try:
+            hashes = await log.inclusion(place, checkpoint.size)
+            verify_inclusion(place, checkpoint.size, leaf_hash(data), hashes, checkpoint.root)
+        except ProofInvalid:
+            found[place] = False
+    return found

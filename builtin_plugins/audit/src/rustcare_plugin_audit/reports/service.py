@@ -31,6 +31,7 @@ from .accounting import KIND, LIMITS, TITLE, Suspension, account
 from .compose import Scope, compose, instant
 from .controls import regulation
 from .evaluate import summary_of
+from .figures import prove_disclosures
 
 __all__ = ["SUSPENDED", "Reporting"]
 
@@ -89,15 +90,18 @@ class Reporting(Plugin):
         rows: list[EntryRow] = []
         suspensions: list[Suspension] = []
         count = 0
+        proved: dict[int, bool] = {}
         if pseudonym:
             proof = await trust.log.disclosures(pseudonym, checkpoint.size)
             count, places = proof.count, list(proof.indices)
             rows = await self.reader.rows([place for place in places if place >= trust.log.first], tenant)
+            proved = await prove_disclosures(trust.log, proof, checkpoint)
             suspensions = await self._suspensions(asked.patient, tenant, checkpoint.size)
         found = account(
             rows,
             patient=asked.patient,
             count=count,
+            proved=proved,
             pruned=sum(place < trust.log.first for place in places),
             since=scope.since,
             until=scope.until,
