@@ -161,7 +161,7 @@ class Proving(Searching, Plugin):
             waiting=trust.recorder.waiting,
             sinks=[msgspec.to_builtins(one) for one in await self.sinks.status()],
             witnesses=[msgspec.to_builtins(one) for one in await self.witnesses.status()],
-            problem=trust.problem or trust.index.last_error,
+            problem=trust.problem,
             instance=trust.instance,
         )
 
