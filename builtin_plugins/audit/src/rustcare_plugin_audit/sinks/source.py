@@ -81,8 +81,8 @@ class Source:
     async def read(self, cursor: Cursor, limit: int, wanted: Callable[[Entry], bool] = lambda entry: True) -> Batch:
         """At most `limit` events from `cursor` on; fewer, or none, when what was read has no more.
 
-        `wanted`: whether an entry is told; others are passed over. A batch without
-        events whose `next` is beyond `cursor` is progress too.
+        `wanted`: whether an entry is told; others are passed over. A batch without events whose
+        `next` is beyond `cursor` is progress too.
         """
         size, first, root = self._log.size, self._log.first, self._log.root
         events: list[Event] = []

@@ -204,7 +204,7 @@ class Witnesses:
             self._accepting.append({"witness": witness.settings.name, "known": known, "size": size})
         witness.accepted = True
         raise WitnessFailed(
-            f"the witness has cosigned {known} entries that the log of {size} no longer has; an operator let that pass",
+            f"the witness has cosigned {known} entries that the log no longer has; an operator let that pass",
             hint="it will not cosign a log of this name again, unless whoever runs it forgets what it knew",
             address=witness.settings.name,
         )
