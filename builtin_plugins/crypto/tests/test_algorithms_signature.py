@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from rustcare_plugin_crypto.algorithms import ALGORITHMS, Signature, algorithm
 from rustcare_plugin_crypto.algorithms.signature import ecdsa_fixed, ecdsa_unfixed
 from rustcare_plugin_crypto.errors import CryptoFailed, InvalidKey
@@ -105,6 +105,28 @@ def test_keys_can_be_brought_as_pkcs8(name: str) -> None:
     )
     with pytest.raises(InvalidKey, match=r"another (algorithm|key)"):
         suite.adopt(other)
+
+
+def test_rsa_keys_with_a_small_exponent_are_refused() -> None:
+    """A key that somebody brings with the exponent 3 is none that FIPS 186-5 allows."""
+    weak = rsa.generate_private_key(3, 3072).private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    with pytest.raises(InvalidKey, match="exponent"):
+        algorithm("rsa-pss-3072", Signature).adopt(weak)
+
+
+def test_a_wrong_public_point_beside_a_private_key_is_not_believed() -> None:
+    """A brought key whose stated point is another key's is refused, or taken with its own point."""
+    suite, secret, public = key("ecdsa-p256")
+    other = suite.public(suite.generate())
+    assert public in secret
+    forged = secret.replace(public, other)
+    try:
+        adopted = suite.adopt(forged)
+    except InvalidKey:
+        return
+    assert suite.public(adopted) == public
 
 
 def test_ed25519_follows_the_standard() -> None:

@@ -79,8 +79,8 @@ class EcdhP256(Agreement):
         self.key(secret)
 
     def adopt(self, material: Buffer) -> bytes:
-        """PKCS #8 or SEC 1, DER or PEM."""
-        return pkcs8(self.key(material))
+        """PKCS #8 or SEC 1, DER or PEM. The public point that may stand in it is computed anew, not believed."""
+        return pkcs8(ec.derive_private_key(self.key(material).private_numbers().private_value, ec.SECP256R1()))
 
     def key(self, secret: Buffer) -> ec.EllipticCurvePrivateKey:
         """The private key as `cryptography` has it (raises InvalidKey)."""

@@ -46,6 +46,10 @@ class _Rsa(Algorithm):
         key = load_private(secret, self.name)
         if not isinstance(key, rsa.RSAPrivateKey) or key.key_size != self.bits:
             raise InvalidKey(f"expected an RSA private key of {self.bits} bits, got another key")
+        if key.public_key().public_numbers().e < 65537:
+            raise InvalidKey(
+                "expected an RSA key with an exponent of 65,537 or more (FIPS 186-5), got one with a smaller one"
+            )
         return key
 
     def public(self, secret: Buffer) -> bytes:

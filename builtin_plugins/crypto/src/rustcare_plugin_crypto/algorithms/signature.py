@@ -232,8 +232,8 @@ class Ecdsa(Signature):
         self._key(secret)
 
     def adopt(self, material: Buffer) -> bytes:
-        """PKCS #8 or SEC 1, DER or PEM."""
-        return pkcs8(self._key(material))
+        """PKCS #8 or SEC 1, DER or PEM. The public point that may stand in it is computed anew, not believed."""
+        return pkcs8(ec.derive_private_key(self._key(material).private_numbers().private_value, self._curve))
 
     def _key(self, secret: Buffer) -> ec.EllipticCurvePrivateKey:
         key = load_private(secret, self.name)
