@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from base64 import b64decode
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ import pytest
 import pytest_asyncio
 from rustcare_plugin_audit.errors import InvalidRequest
 from rustcare_plugin_audit.plugin import Audit
+from rustcare_plugin_audit.retention.disposal import Asker
 from rustcare_plugin_audit.retention.errors import DisposalRefused, HoldNotFound
 from rustcare_plugin_audit.retention.statement import PRUNE, SHRED, pae
 from rustcare_plugin_audit.sinks.cursors import State
@@ -236,6 +238,30 @@ async def test_an_interrupted_disposal_is_finished(h: PluginHarness, keyring: Me
     assert opened(keyring, statement)["before"] == 256
 
 
+async def test_a_disposal_goes_on_when_nobody_waits(h: PluginHarness) -> None:
+    """Whoever asked may be cancelled in the middle of it: the disposal is ended and stated all the same."""
+    log = h.plugin.trust.log  # type: ignore[attr-defined]
+    disposal = h.plugin.disposal  # type: ignore[attr-defined]
+    prune = log.prune
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(before: int) -> Any:
+        begun.set()
+        await go_on.wait()
+        return await prune(before)
+
+    log.prune = slow
+    task = asyncio.ensure_future(disposal.prune(256, "retention has ended", Asker("test", ""), START))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    go_on.set()
+    async with disposal.lock:
+        assert log.first == 256
+    assert await actions(h) == ["audit.prune", "audit.pruned"]
+
+
 async def test_without_a_durable_statement_nothing_goes(h: PluginHarness, keyring: MemoryKeyring) -> None:
     """If the statement cannot be signed or written, every entry stays."""
     keyring.fail["crypto.sign"] = StoreError("no key")
@@ -281,7 +307,7 @@ async def test_what_a_sink_has_still_to_get_stays(keyring: MemoryKeyring, tmp_pa
         await reads(h, OLD, 300)
         with pytest.raises(DisposalRefused, match="sink archive"):
             await apply(h, 256)
-        (feed,) = h.plugin.sinks.feeds
+        (feed,) = h.plugin.sinks.feeds  # type: ignore[attr-defined]
         await feed.cursors.put("archive", State(Cursor(300)))
         assert (await apply(h, 256)).before == 256
 

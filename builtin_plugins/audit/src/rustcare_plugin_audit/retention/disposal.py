@@ -103,6 +103,10 @@ class Disposal:
         Raises:
             DisposalRefused: an entry below the line must be kept; the message says which, and why.
         """
+        # Whoever asks may lose patience in the middle: what is begun is ended, or a start has to do it.
+        return await asyncio.shield(asyncio.ensure_future(self._prune(before, reason, asker, at)))
+
+    async def _prune(self, before: int, reason: str, asker: Asker, at: int) -> ApplyReply:
         log = self._trust.log
         async with self.lock:
             await self._resume(asker)
