@@ -263,6 +263,8 @@ async def test_a_shredded_patient_takes_the_signature_along() -> None:
             await verify(h, signed.id)
         row = (await h.request(audit.SEARCH, audit.SearchRequest(action="signature.applied"))).rows[0]
         assert (row.index, row.shredded) == (signed.index, True)
+        with pytest.raises(InvalidRequest, match="destroyed"):
+            await sign(h)
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 40), st.booleans()), max_size=20))

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rustcare_sdk import Message, Plugin, serve
+from rustcare_sdk.contracts import crypto
 from rustcare_sdk.contracts.audit import EntryRow, SearchRequest
 from rustcare_sdk.contracts.compliance import (
     SIGN_RECORD,
@@ -76,6 +77,8 @@ class Signing(Plugin):
                 hint="a signature is executed by its genuine owner only (21 CFR 11.200(a)(2))",
                 address=SIGN_RECORD,
             )
+        if asked.personal:
+            await self._check_subject(asked, call.tenant)
         proved, first = await self._proved(message)
         now = self.ctx.now()
         id_ = self.ctx.random(16).hex()
@@ -102,6 +105,16 @@ class Signing(Plugin):
             first,
             asked.reason,
         )
+
+    async def _check_subject(self, asked: SignRecordRequest, tenant: str) -> None:
+        """A record of somebody whose key is destroyed cannot be signed: nothing would tie the signature to it."""
+        subject = resource_subject(asked.patient or asked.record)
+        item = crypto.SealItem(subject, b"signature", b"rustcare/audit/signature", tenant)
+        if not (await self.trust.crypto.seal([item])).sealed[0]:
+            raise InvalidRequest(
+                "expected a record about somebody whose key exists, got one whose key is destroyed",
+                address="audit.sign:patient" if asked.patient else "audit.sign:record",
+            )
 
     async def _proved(self, message: Message[SignRecordRequest]) -> tuple[ComponentsReply, bool]:
         """What identity says of the components, and whether this is the first signing of a series. Fails closed."""
