@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,3 +119,22 @@ def test_refusals_are_told(data: Path, tmp_path: Path) -> None:
     unknown = rustcare_json("crypto", "encrypt", "nobody", "--in", tmp_path / "small", "--data", data, code=1)
     assert unknown["error"]["code"].startswith("crypto.")
     assert rustcare("crypto", "key", "create", "x", "--data", tmp_path).returncode == 1
+
+
+def test_files_of_any_size(data: Path, tmp_path: Path) -> None:
+    """With --stream a file larger than a request goes through; one that was cut off, or is another's, leaves nothing."""
+    key(data, "create", "archive", "--algorithm", "aes256-gcm")
+    plain = os.urandom(9 * 1024 * 1024 + 17)
+    source, sealed, back, aad = (tmp_path / name for name in ("plain", "sealed", "back", "aad"))
+    source.write_bytes(plain)
+    aad.write_bytes(b"scan 7")
+    piped(data, "encrypt", "archive", "--stream", "--in", source, "--out", sealed, "--aad", aad)
+    assert plain[:64] not in sealed.read_bytes()
+    piped(data, "decrypt", "archive", "--stream", "--out", back, "--aad", aad, given=sealed.read_bytes())
+    assert back.read_bytes() == plain
+    whole = sealed.read_bytes()
+    for bad in (whole[:-1], whole[: len(whole) // 2], whole[:-1] + bytes([whole[-1] ^ 1]), b""):
+        sealed.write_bytes(bad)
+        piped(data, "decrypt", "archive", "--stream", "--in", sealed, "--out", tmp_path / "never", "--aad", aad, code=1)
+    assert not list(tmp_path.glob("*never*"))
+    assert rustcare("crypto", "encrypt", "archive", "--stream", "--data", data).returncode == 2

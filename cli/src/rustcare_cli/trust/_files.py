@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from rustcare_cli._errors import CommandFailed
 
-__all__ = ["MAX_INPUT", "put", "read_in", "sync_folder", "write_out"]
+__all__ = ["MAX_INPUT", "pieces", "put", "read_in", "sync_folder", "whole", "write_out"]
 
 #: The longest input of one request, in bytes: in base64 it must fit in a request of the control socket.
 MAX_INPUT = 8 * 1024 * 1024
@@ -29,7 +31,7 @@ def read_in(path: Path | None, limit: int = MAX_INPUT) -> bytes:
         raise CommandFailed(
             f"Expected at most {limit:,} bytes, got more",
             address=str(path or "standard input"),
-            hint="larger objects go through the services crypto.stream.seal and crypto.stream.open",
+            hint="rustcare crypto encrypt --stream takes files of any size",
         )
     return data
 
@@ -45,18 +47,38 @@ def write_out(path: Path | None, data: bytes) -> None:
 
 def put(path: Path, data: bytes) -> None:
     """Write a file under a temporary name, sync it, and move it to its place. Raises CommandFailed."""
+    with whole(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that is there only when all of it was written. Raises CommandFailed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
+        raise CommandFailed(f"Expected a place to write to: {error.strerror}", address=str(path)) from None
+    finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise CommandFailed(f"Expected a place to write to: {error.strerror}", address=str(path)) from None
+
+
+def pieces(path: Path | None, size: int = 1024 * 1024) -> Iterator[bytes]:
+    """A file, or standard input, piece by piece; at least one piece, which may be empty."""
+    try:
+        with contextlib.nullcontext(sys.stdin.buffer) if path is None else open(path, "rb") as file:
+            piece = file.read(size)
+            yield piece
+            while piece and (piece := file.read(size)):
+                yield piece
+    except OSError as error:
+        raise CommandFailed(f"Expected a readable file: {error.strerror}", address=str(path)) from None
 
 
 def sync_folder(path: Path) -> None:

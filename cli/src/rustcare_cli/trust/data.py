@@ -30,6 +30,10 @@ Context = Annotated[
 ]
 Version = Annotated[int, typer.Option("--version", help="Which version of the key; 0: the primary one.", min=0)]
 
+Stream = Annotated[
+    bool, typer.Option("--stream", help="Of any size, piece by piece, to --out; what is encrypted so is decrypted so.")
+]
+
 
 def _text(data: bytes) -> str:
     return base64.b64encode(data).decode()
@@ -43,10 +47,14 @@ def encrypt(
     context: Context = "",
     binary: Annotated[bool, typer.Option("--binary", help="Write bytes, not text such as vault:v1:…")] = False,
     version: Version = 0,
+    stream: Stream = False,
     data: Data = DEFAULT_DATA,
     json: Json = False,
 ) -> None:
     """Encrypt a file or standard input."""
+    if stream:
+        _stream("crypto.stream.seal", key, in_, out, aad, context, data, json)
+        return
     from rustcare_cli._render import print_json
 
     from ._files import read_in, write_out
@@ -68,10 +76,14 @@ def decrypt(
     out: Out = None,
     aad: Aad = None,
     context: Context = "",
+    stream: Stream = False,
     data: Data = DEFAULT_DATA,
     json: Json = False,
 ) -> None:
     """Decrypt a file or standard input, text or bytes. With --json: in base64."""
+    if stream:
+        _stream("crypto.stream.open", key, in_, out, aad, context, data, json)
+        return
     from rustcare_cli._render import print_json
 
     from ._files import MAX_INPUT, read_in, write_out
@@ -90,6 +102,29 @@ def decrypt(
         print_json({"data": found})
     else:
         write_out(out, base64.b64decode(found))
+
+
+def _stream(
+    service: str, key: str, in_: Path | None, out: Path | None, aad: Path | None, context: str, data: Path, json: bool
+) -> None:
+    """The output is there only when the end was reached: before that, nobody knows whether something was cut off."""
+    from rustcare_cli._render import print_json
+
+    from ._files import pieces, read_in, whole
+
+    if out is None:
+        raise typer.BadParameter("expected --out FILE with --stream", param_hint="--out")
+    bound = {"aad": _text(read_in(aad) if aad else b""), "context": _text(context.encode())}
+    name, written = "", 0
+    with asking(data) as ask, whole(out) as file:
+        for piece in pieces(in_):
+            reply = ask(service, key=key, chunks=[_text(piece)], stream=name, **bound)
+            name, bound = reply["stream"], {}
+            written += sum(file.write(base64.b64decode(each)) for each in reply["chunks"])
+        reply = ask(service, key=key, chunks=[], stream=name, last=True)
+        written += sum(file.write(base64.b64decode(each)) for each in reply["chunks"])
+    if json:
+        print_json({"written": written})
 
 
 def sign(
