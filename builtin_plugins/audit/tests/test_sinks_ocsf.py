@@ -47,6 +47,7 @@ def check(found: dict[str, Any]) -> None:
     for name in ("user", "app", "entity"):
         if name in found:
             assert {"name", "uid"} & set(found[name])
+    assert ("src_endpoint" in found) == (class_uid != 6002)
     if "trace" in found:
         assert found["trace"]["uid"]
         assert "trace" in found["metadata"]["profiles"]

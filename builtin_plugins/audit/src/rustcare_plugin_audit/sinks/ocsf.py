@@ -181,7 +181,8 @@ def _fill(found: dict[str, Any], class_uid: int, event: Event) -> None:
     what = entry.what
     target = one_line(what.subject if what is not None and what.subject else event.action or entry.kind)
     resources = _resources(event)
-    found["src_endpoint"] = {"name": _plugin(event)}
+    if class_uid != 6002:
+        found["src_endpoint"] = {"name": _plugin(event)}
     if class_uid == 6003:
         capability = one_line(what.capability) if what is not None else ""
         service = event.service.partition(".")[0]
