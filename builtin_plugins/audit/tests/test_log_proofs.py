@@ -17,6 +17,7 @@ from rustcare_plugin_audit.tree import (
     verify_consistency,
     verify_inclusion,
     verify_subtree_consistency,
+    verify_subtree_inclusion,
 )
 
 from tests.support.audit_log import LogSigner, log_migrations, new_log, pseudonym, told
@@ -52,6 +53,10 @@ async def test_proofs_between_any_sizes_verify(stores: Stores) -> None:
     verify_consistency(1265, 1265, await log.consistency(1265), log.root, log.root)
     part = root_of(hashes[512:700])
     verify_subtree_consistency(512, 700, 1265, await log.subtree_consistency(512, 700), part, log.root)
+    verify_subtree_inclusion(600, 512, 700, hashes[600], await log.subtree_inclusion(600, 512, 700), part)
+    for index, start, end in ((600, 500, 700), (700, 512, 700), (1265, 1264, 1266)):
+        with pytest.raises(InvalidRequest):
+            await log.subtree_inclusion(index, start, end)
     assert await log.root_at(0) == EMPTY_ROOT
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["Leaf"]
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(NamedTuple):
     """One entry: 1 to 65,535 bytes.
 
     Either `data`, or, for a disclosure: the subject's pseudonym (64 hex digits) and `make`, which gives the data for the

@@ -168,17 +168,26 @@ class LogReader:
         size = self._checked_size(size, head)
         if not 0 <= index < size:
             raise InvalidRequest(f"expected the place of an entry, 0 to {size - 1}, got {index}")
-        return await self._tiles.inclusion(index, size, head)
+        return await self._tiles.inclusion(index, 0, size, head)
 
     async def consistency(self, old: int, new: int | None = None) -> list[bytes]:
         """The RFC 6962 proof that the tree of `new` (the present one) extends that of `old`."""
         return await self.subtree_consistency(0, old, new)
 
+    async def subtree_inclusion(self, index: int, start: int, end: int) -> list[bytes]:
+        """The proof that an entry is in the subtree `[start, end)`."""
+        head = self._head
+        if not start <= index < end or not _is_subtree(start, end, head.size):
+            raise InvalidRequest(
+                f"expected an entry in a subtree of {head.size} entries, got {index} in {start} to {end}"
+            )
+        return await self._tiles.inclusion(index, start, end, head)
+
     async def subtree_consistency(self, start: int, end: int, size: int | None = None) -> list[bytes]:
         """The proof that the subtree `[start, end)` is part of the tree of `size`."""
         head = self._head
         size = self._checked_size(size, head)
-        if not 0 <= start < end <= size or start % (1 << (end - start - 1).bit_length()):
+        if not _is_subtree(start, end, size):
             raise InvalidRequest(f"expected a tree of 1 to {size} entries, got {start} to {end}")
         return await self._tiles.consistency(start, end, size, head)
 
@@ -214,3 +223,7 @@ class LogReader:
                 checkpoint=checkpoint.size,
             )
         return found
+
+
+def _is_subtree(start: int, end: int, size: int) -> bool:
+    return 0 <= start < end <= size and start % (1 << (end - start - 1).bit_length()) == 0

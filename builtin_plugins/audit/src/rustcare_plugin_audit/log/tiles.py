@@ -48,9 +48,10 @@ class Tiles:
         self._leaves: OrderedDict[tuple[int, int], bytes] = OrderedDict()
         self._above: OrderedDict[tuple[int, int], bytes] = OrderedDict()
 
-    async def inclusion(self, index: int, size: int, head: Frontier) -> list[bytes]:
-        """The inclusion proof of a leaf in the tree of `size`, which `head` extends."""
-        return await self._proof(inclusion_ranges(index, size), head)
+    async def inclusion(self, index: int, start: int, end: int, head: Frontier) -> list[bytes]:
+        """The inclusion proof of a leaf in the subtree `[start, end)` (a whole tree: `start` 0), which `head` extends."""
+        ranges = inclusion_ranges(index - start, end - start)
+        return await self._proof([(start + low, start + high) for low, high in ranges], head)
 
     async def consistency(self, start: int, end: int, size: int, head: Frontier) -> list[bytes]:
         """The consistency proof of the subtree `[start, end)` with the tree of `size`."""

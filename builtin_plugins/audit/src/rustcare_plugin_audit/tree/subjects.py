@@ -9,6 +9,7 @@ with the same bits, is computed from its keys when it is needed.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -60,44 +61,54 @@ def bucket_of(key: bytes) -> int:
 
 def bucket_node(counts: Mapping[bytes, int], depth: int = DEPTH) -> Node:
     """The subtree of all these keys, which agree in their first `depth` bits."""
-    return _node(sorted(counts.items()), depth)
-
-
-def _node(items: Sequence[tuple[bytes, int]], depth: int) -> Node:
-    if not items:
-        return EMPTY
-    if len(items) == 1:
-        return leaf(*items[0])
-    middle = _middle(items, depth)
-    return joined(_node(items[:middle], depth + 1), _node(items[middle:], depth + 1))
-
-
-def _middle(items: Sequence[tuple[bytes, int]], depth: int) -> int:
-    """Where the keys with bit 1 begin, in items sorted by key."""
-    low, high = 0, len(items)
-    while low < high:
-        middle = (low + high) // 2
-        if bit(items[middle][0], depth):
-            high = middle
-        else:
-            low = middle + 1
-    return low
+    if len(counts) > 1:
+        bucket = _Bucket(counts)
+        return Node(_MANY, bucket.hash(0, len(counts), depth))
+    return leaf(*next(iter(counts.items()))) if counts else EMPTY
 
 
 def bucket_path(
     counts: Mapping[bytes, int], key: bytes, depth: int = DEPTH
 ) -> tuple[list[bytes], tuple[bytes, int] | None]:
     """The siblings on the way to `key` within its bucket, lowest first, and the leaf in which it ends, if any."""
-    items: Sequence[tuple[bytes, int]] = sorted(counts.items())
+    bucket = _Bucket(counts)
+    low, high = 0, len(counts)
     siblings = []
-    while len(items) > 1:
-        middle = _middle(items, depth)
-        near, far = (items[middle:], items[:middle]) if bit(key, depth) else (items[:middle], items[middle:])
-        siblings.append(_node(far, depth + 1).hash)
-        items = near
+    while high - low > 1:
+        middle = bucket.middle(low, high, depth)
         depth += 1
+        if bit(key, depth - 1):
+            siblings.append(bucket.hash(low, middle, depth))
+            low = middle
+        else:
+            siblings.append(bucket.hash(middle, high, depth))
+            high = middle
     siblings.reverse()
-    return siblings, (items[0] if items else None)
+    return siblings, (bucket.items[low] if low < high else None)
+
+
+class _Bucket:
+    """Keys in order: as numbers, which are quick to compare, with the hashes of their leaves."""
+
+    __slots__ = ("items", "leaves", "numbers")
+
+    def __init__(self, counts: Mapping[bytes, int]) -> None:
+        self.items = sorted(counts.items())
+        self.numbers = [int.from_bytes(key, "big") for key, _ in self.items]
+        self.leaves = [sha256(b"\x00" + key + count.to_bytes(8, "big")).digest() for key, count in self.items]
+
+    def middle(self, low: int, high: int, depth: int) -> int:
+        """Where the keys whose bit `depth` is 1 begin, among those from `low` to `high`, which agree before that bit."""
+        shift = 8 * KEY - 1 - depth
+        return bisect_left(self.numbers, (self.numbers[low] >> shift | 1) << shift, low, high)
+
+    def hash(self, low: int, high: int, depth: int) -> bytes:
+        """The hash over these keys, which agree in their first `depth` bits."""
+        if high - low < 2:
+            return self.leaves[low] if low < high else _ZEROS
+        middle = self.middle(low, high, depth)
+        left, right = self.hash(low, middle, depth + 1), self.hash(middle, high, depth + 1)
+        return sha256(b"\x01" + left + right).digest()
 
 
 class Top:
