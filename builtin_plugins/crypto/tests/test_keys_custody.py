@@ -21,9 +21,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 from rustcare_kernel import Kernel
+from rustcare_plugin_crypto.keyring import Caller, KeyRecord
 from rustcare_plugin_crypto.plugin import Crypto
 from rustcare_sdk import RustCareError
 from rustcare_sdk.contracts import crypto as c
+from rustcare_sdk.contracts.audit import EffectsReply, EffectsRequest
 from rustcare_sdk.testing import PluginHarness, harness
 
 
@@ -204,3 +206,21 @@ async def test_a_keys_exportability_is_never_widened(plugin: PluginHarness) -> N
     widen = c.KeyConfigureRequest("k", exportable=True)
     assert await code_of(ask(c.KEY_CONFIGURE, widen)) == "crypto.key-forbidden"
     assert await code_of(ask(c.KEY_EXPORT, c.KeyExportRequest("k"))) == "crypto.key-forbidden"
+
+
+async def test_a_change_notes_under_which_id_it_is_on_record(plugin: PluginHarness) -> None:
+    """What took effect is known by the attempt's id after a crash; what failed, or changed nothing, is not."""
+    ring = plugin.plugin.keyring  # type: ignore[attr-defined]
+    wanted = KeyRecord("default", "k", "ed25519")
+    await ring.create(Caller("default", "", True, "made"), wanted)
+    await ring.create(Caller("default", "", True, "there already"), wanted)
+    assert await code_of(ring.rotate(Caller("north", "", False, "refused"), "k")) == "crypto.key-unknown"
+    await ring.rotate(Caller("default", "", True, "rotated"), "k")
+    ask = EffectsRequest(["made", "there already", "refused", "rotated"])
+    reply = await plugin.request(c.EFFECTS, ask, type=EffectsReply)
+    assert sorted(reply.happened) == ["made", "rotated"]
+    assert c.SUBJECT_SHRED in reply.services
+    plugin.now += timedelta(seconds=1)
+    await plugin.restart()
+    await plugin.request(c.EFFECTS, EffectsRequest(forget=True))
+    assert (await plugin.request(c.EFFECTS, ask, type=EffectsReply)).happened == []

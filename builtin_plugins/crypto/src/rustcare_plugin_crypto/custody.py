@@ -132,7 +132,7 @@ class Custody:
                 if version.state == "destroyed" and version.number in secrets:
                     secrets.pop(version.number)
                     record = _destroyed(record, version.number)
-        return await self._keyring.put_back(record, secrets, replacing=force)
+        return await self._keyring.put_back(caller, record, secrets, replacing=force)
 
 
 def _destroyed(record: KeyRecord, number: int) -> KeyRecord:

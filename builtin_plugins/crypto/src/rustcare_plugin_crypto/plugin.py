@@ -13,6 +13,7 @@ from .keyring import Key, Keyring
 from .schedule import Schedule
 from .services.campaigns import CampaignServices
 from .services.custody import CustodyServices
+from .services.effects import EffectServices
 from .services.encryption import EncryptionServices
 from .services.exchange import ExchangeServices
 from .services.signing import SigningServices
@@ -35,6 +36,7 @@ class Crypto(
     SubjectServices,
     CampaignServices,
     TransitServices,
+    EffectServices,
 ):
     """Keys that never leave, and what is done with them: a keyring and its operations as services on the bus."""
 
@@ -48,6 +50,7 @@ class Crypto(
         self.keyring = Keyring(
             self.ctx.db, self.ctx.secrets, self.ctx.log, self.policy, self.ctx.now, self.ctx.plugin.id
         )
+        self.started = self.keyring.time()
         await self.keyring.open(config.get("root", {}))
         self.subjects = Subjects(self.keyring, int(config.get("subjects", {}).get("cache", 10_000)))
         await self.subjects.open()

@@ -28,8 +28,7 @@ class _Running:
     """A stream under way; its work begins when its header is there."""
 
     def __init__(self, caller: Caller, key: Key, request: StreamRequest) -> None:
-        self.caller = caller
-        self.place = (key.record.tenant, key.record.name)
+        self.place = _place(caller, key)
         self.aad, self.context = request.aad, request.context
         self.version = 0
 
@@ -111,8 +110,7 @@ class Streams:
         if not request.stream:
             return kind(caller, key, request)
         found = self._running.get(request.stream)
-        place = (key.record.tenant, key.record.name)
-        if not isinstance(found, kind) or (found.caller, found.place) != (caller, place):
+        if not isinstance(found, kind) or found.place != _place(caller, key):
             raise StreamUnknown("there is no such stream under way", hint="begin anew", address="stream")
         del self._running[request.stream]
         return found
@@ -123,3 +121,8 @@ class Streams:
         if len(self._running) > self._most:
             self._running.popitem(last=False)
         return name
+
+
+def _place(caller: Caller, key: Key) -> tuple[str, str, str, str]:
+    """Whose stream it is, and under which key."""
+    return caller.tenant, caller.source, key.record.tenant, key.record.name

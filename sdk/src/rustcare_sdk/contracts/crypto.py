@@ -48,6 +48,7 @@ Fields that may hold secrets, keys or plaintext are left out of `repr`.
 | `crypto.campaign.begin` | `CampaignBeginRequest` | `CampaignStatus` |
 | `crypto.campaign.report` | `CampaignReportRequest` | `CampaignReportReply` |
 | `crypto.campaign.finish` | `CampaignFinishRequest` | `CampaignProof` |
+| `crypto.effects` | `audit.EffectsRequest` | `audit.EffectsReply` |
 | `crypto.transit` | `TransitRequest` | `TransitReply` |
 | `crypto.subject.seal` | `SealRequest` | `SealReply` |
 | `crypto.subject.open` | `OpenRequest` | `OpenReply` |
@@ -158,6 +159,7 @@ __all__ = [
     "DSSE_SIGN",
     "DSSE_VERIFY",
     "ENCAPSULATE",
+    "EFFECTS",
     "ENCRYPT",
     "HASH",
     "HKDF",
@@ -368,6 +370,8 @@ CAMPAIGN_BEGIN = "crypto.campaign.begin"
 CAMPAIGN_REPORT = "crypto.campaign.report"
 #: Service: the proof that none is left (`CampaignFinishRequest` → `CampaignProof`).
 CAMPAIGN_FINISH = "crypto.campaign.finish"
+#: Service: which recorded attempts to change something took effect (`audit.EffectsRequest` → `audit.EffectsReply`).
+EFFECTS = "crypto.effects"
 #: Service: the transit HTTP API, for a gateway to mount (`TransitRequest` → `TransitReply`).
 TRANSIT = "crypto.transit"
 #: Service: encrypt under the keys of subjects such as patients (`SealRequest` → `SealReply`).

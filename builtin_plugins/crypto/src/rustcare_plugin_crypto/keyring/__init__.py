@@ -5,8 +5,20 @@ root → `keyring` finds and changes keys, for those who may (`caller`).
 """
 
 from .caller import Caller
+from .effects import Effect, effects_among, forget_effects
 from .key import Key
 from .keyring import INTERNAL, Keyring, timestamp
 from .model import KeyRecord, VersionRecord
 
-__all__ = ["INTERNAL", "Caller", "Key", "KeyRecord", "Keyring", "VersionRecord", "timestamp"]
+__all__ = [
+    "INTERNAL",
+    "Caller",
+    "Effect",
+    "Key",
+    "KeyRecord",
+    "Keyring",
+    "VersionRecord",
+    "effects_among",
+    "forget_effects",
+    "timestamp",
+]

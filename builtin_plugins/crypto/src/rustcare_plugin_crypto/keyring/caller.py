@@ -15,11 +15,15 @@ OPERATOR = "operator"
 
 
 class Caller(Struct, frozen=True):
-    """`source`: the plugin that asks, empty for the operator; `system`: on nobody's behalf, for no tenant in particular."""
+    """`source`: the plugin that asks, empty for the operator; `system`: on nobody's behalf, for no tenant in particular.
+
+    `attempt`: the id under which what is asked is on record, empty when it is not.
+    """
 
     tenant: str
     source: str
     system: bool
+    attempt: str = ""
 
     @property
     def operator(self) -> bool:
@@ -31,4 +35,4 @@ class Caller(Struct, frozen=True):
         """The caller of a message. The ids of plugins have a dot in them, the kernel's own name has none."""
         source = message.source if "." in message.source else ""
         nobody = not message.principal or (not source and message.principal == OPERATOR)
-        return cls(message.tenant, source, message.tenant == DEFAULT_TENANT and nobody)
+        return cls(message.tenant, source, message.tenant == DEFAULT_TENANT and nobody, message.uid)

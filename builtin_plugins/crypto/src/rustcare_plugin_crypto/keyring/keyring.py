@@ -27,6 +27,7 @@ from rustcare_plugin_crypto.refusals import (
 )
 
 from .caller import DEFAULT_TENANT, Caller
+from .effects import Effect
 from .key import Key, check_derivable, purpose
 from .model import KeyRecord
 from .store import KeyringRow, Store, StoredKey
@@ -230,7 +231,7 @@ class Keyring:
             except KeyUnknown:
                 if fresh is None:
                     fresh = await generate(chosen)
-                return await self._insert(wanted, fresh)
+                return await self._insert(wanted, fresh, self._effect(caller))
         if not self.may_use(caller, found.record):
             raise KeyForbidden("there is a key of this name, and it is not for this caller", address=name)
         same = (wanted.algorithm, wanted.derived) == (found.record.algorithm, found.record.derived)
@@ -243,14 +244,16 @@ class Keyring:
             )
         return found
 
-    async def _insert(self, wanted: KeyRecord, secret: bytes) -> Key:
+    async def _insert(self, wanted: KeyRecord, secret: bytes, effect: Effect) -> Key:
         record = replace(wanted, versions=()).with_new_version(self.time())
         wrapped = {1: self.envelope.wrap(secret, purpose(record, 1))}
-        await self.store.insert_key(record.tenant, record.name, self._stored(record, wrapped))
+        await self.store.insert_key(record.tenant, record.name, self._stored(record, wrapped), effect)
         self._changes += 1
         return self._remember(Key(record, wrapped, self.envelope))
 
-    async def put_back(self, record: KeyRecord, secrets: Mapping[int, bytes], *, replacing: bool) -> Key:
+    async def put_back(
+        self, caller: Caller, record: KeyRecord, secrets: Mapping[int, bytes], *, replacing: bool
+    ) -> Key:
         """A whole key with its versions, from a backup, in one commit. Raises KeyExists."""
         async with self._turn:
             there = await self.find(record.tenant, record.name) is not None
@@ -261,7 +264,7 @@ class Keyring:
             }
             put = self.store.replace_key if there else self.store.insert_key
             try:
-                await put(record.tenant, record.name, self._stored(record, wrapped))
+                await put(record.tenant, record.name, self._stored(record, wrapped), self._effect(caller))
             finally:
                 self._forget(record)
             return self._remember(Key(record, wrapped, self.envelope))
@@ -270,7 +273,7 @@ class Keyring:
         """A new primary version, fresh or given. Raises KeyUnknown, KeyForbidden, KeyVersionState."""
         async with self._turn:
             old = await self.managed(caller, name)
-            return await self._rotate(old, secret)
+            return await self._rotate(old, secret, self._effect(caller))
 
     async def rotate_if_due(self, tenant: str, name: str) -> Key | None:
         """A new primary version when the present one is older than the key's `rotate_after`, else None."""
@@ -278,7 +281,7 @@ class Keyring:
             old = await self.find(tenant, name)
             if old is None or (due := self.due(old.record)) is None or due > self._now():
                 return None
-            return await self._rotate(old, None)
+            return await self._rotate(old, None, self._effect(self.itself))
 
     @staticmethod
     def due(record: KeyRecord) -> datetime | None:
@@ -288,7 +291,7 @@ class Keyring:
         created = datetime.fromisoformat(record.version(record.primary).created)
         return datetime.fromtimestamp(created.timestamp() + record.rotate_after, created.tzinfo)
 
-    async def _rotate(self, old: Key, secret: bytes | None) -> Key:
+    async def _rotate(self, old: Key, secret: bytes | None, effect: Effect) -> Key:
         self.policy.admit(old.record.algorithm)
         if old.record.imported and secret is None:
             raise KeyVersionState(
@@ -299,25 +302,29 @@ class Keyring:
         record = old.record.with_new_version(self.time())
         fresh = secret if secret is not None else await generate(old.algorithm)
         number = len(record.versions)
-        return await self._change(old, record, {number: self.envelope.wrap(fresh, purpose(record, number))})
+        added = {number: self.envelope.wrap(fresh, purpose(record, number))}
+        return await self._change(old, record, added, effect)
 
     async def change(self, caller: Caller, name: str, change: Callable[[KeyRecord], KeyRecord]) -> Key:
         """Another record; the secrets of versions that it calls destroyed are destroyed."""
         async with self._turn:
             old = await self.managed(caller, name)
             record = change(old.record)
-            return old if record == old.record else await self._change(old, record, {})
+            return old if record == old.record else await self._change(old, record, {}, self._effect(caller))
 
-    async def _change(self, old: Key, record: KeyRecord, added: Mapping[int, bytes]) -> Key:
+    async def _change(self, old: Key, record: KeyRecord, added: Mapping[int, bytes], effect: Effect) -> Key:
         kept = set(record.kept())
         gone = [number for number in old.wrapped if number not in kept]
         wrapped = {number: blob for number, blob in old.wrapped.items() if number in kept} | dict(added)
         stored = self._stored(record, wrapped)
         try:
-            await self.store.update_key(record.tenant, record.name, stored, added, gone)
+            await self.store.update_key(record.tenant, record.name, stored, added, gone, effect)
         finally:
             self._forget(record)  # also when it is not known whether it was committed: it is read anew
         return self._remember(Key(record, wrapped, self.envelope))
+
+    def _effect(self, caller: Caller) -> Effect:
+        return Effect(caller.attempt, self.time())
 
     def _stored(self, record: KeyRecord, wrapped: dict[int, bytes]) -> StoredKey:
         text = msgspec.json.encode(record)
@@ -329,7 +336,7 @@ class Keyring:
 
     # the root
 
-    async def change_root(self, kind: str, secret: str, *, renew: bool) -> KeyringRow:
+    async def change_root(self, caller: Caller, kind: str, secret: str, *, renew: bool) -> KeyringRow:
         """Wrap the keyring key with another root; with `renew` a new keyring key, and every key's wrapping anew.
 
         Nothing that was encrypted under a key of the ring changes, nor does a key. Raises RootRefused.
@@ -345,7 +352,7 @@ class Keyring:
                     if stored is not None:
                         anew.append((tenant, name, self._under(envelope, self._checked(tenant, name, stored), stored)))
             try:
-                await self.store.replace_keyring(self.row.id, row, anew)
+                await self.store.replace_keyring(self.row.id, row, anew, self._effect(caller))
             except BaseException:
                 # It is not known whether it was committed: what is stored counts.
                 self._changes += 1

@@ -9,6 +9,8 @@ from typing import Any
 from msgspec import Struct
 from rustcare_sdk import Database, Logger, RustCareError
 
+from .effects import Effect
+
 __all__ = ["KeyringRow", "Store", "StoredKey"]
 
 
@@ -52,10 +54,11 @@ class Store:
         )
 
     async def replace_keyring(
-        self, old: int, row: KeyringRow, rewrapped: Sequence[tuple[str, str, StoredKey]] = ()
+        self, old: int, row: KeyringRow, rewrapped: Sequence[tuple[str, str, StoredKey]], effect: Effect
     ) -> None:
         """Another wrapping, and every key that was wrapped anew with it, in one commit."""
         async with self.db.transaction() as tx:
+            await effect.note(tx)
             await tx.execute("DELETE FROM keyring WHERE id = ?", (old,))
             await tx.execute(
                 "INSERT INTO keyring (id, root, wrapped, since) VALUES (?, ?, ?, ?)",
@@ -95,9 +98,10 @@ class Store:
         rows = await self.db.fetch("SELECT tenant, name FROM keys ORDER BY tenant, name")
         return [(row["tenant"], row["name"]) for row in rows]
 
-    async def insert_key(self, tenant: str, name: str, key: StoredKey) -> None:
+    async def insert_key(self, tenant: str, name: str, key: StoredKey, effect: Effect) -> None:
         """A new key; durable on return."""
         async with self.db.transaction() as tx:
+            await effect.note(tx)
             await tx.execute(
                 "INSERT INTO keys (tenant, name, record, mac) VALUES (?, ?, ?, ?)", (tenant, name, key.record, key.mac)
             )
@@ -107,11 +111,18 @@ class Store:
             )
 
     async def update_key(
-        self, tenant: str, name: str, key: StoredKey, added: Mapping[int, bytes], gone: Iterable[int]
+        self,
+        tenant: str,
+        name: str,
+        key: StoredKey,
+        added: Mapping[int, bytes],
+        gone: Iterable[int],
+        effect: Effect,
     ) -> None:
         """A changed record, new versions, and versions whose secret is destroyed; durable on return."""
         destroyed = list(gone)
         async with self.db.transaction() as tx:
+            await effect.note(tx)
             await tx.execute(
                 "UPDATE keys SET record = ?, mac = ? WHERE tenant = ? AND name = ?", (key.record, key.mac, tenant, name)
             )
@@ -131,9 +142,10 @@ class Store:
         if destroyed:
             await self.scrub()
 
-    async def replace_key(self, tenant: str, name: str, key: StoredKey) -> None:
+    async def replace_key(self, tenant: str, name: str, key: StoredKey, effect: Effect) -> None:
         """Another key in the place of one, in one commit."""
         async with self.db.transaction() as tx:
+            await effect.note(tx)
             await tx.execute("DELETE FROM versions WHERE tenant = ? AND name = ?", (tenant, name))
             await tx.execute(
                 "UPDATE keys SET record = ?, mac = ? WHERE tenant = ? AND name = ?", (key.record, key.mac, tenant, name)

@@ -53,3 +53,9 @@ CREATE TABLE certificates (
     envelope TEXT NOT NULL,
     told INTEGER NOT NULL
 );
+
+-- Under which ids changes are on record, written in the commit that is the change.
+CREATE TABLE effects (
+    attempt TEXT PRIMARY KEY,
+    stored TEXT NOT NULL
+);

@@ -88,10 +88,11 @@ class CustodyServices(KeyServices, Services):
     @serve(crypto.ROOT_ROTATE)
     async def root_rotate(self, message: Message[crypto.RootRotateRequest]) -> crypto.RootStatus:
         """Wrap the keyring with another root; for the operator alone."""
-        if not Caller.of(message).operator:
+        caller = Caller.of(message)
+        if not caller.operator:
             raise KeyForbidden("only the operator may change the root", address=crypto.ROOT_ROTATE)
         asked = message.data
-        await self.keyring.change_root(asked.kind, asked.secret, renew=asked.renew)
+        await self.keyring.change_root(caller, asked.kind, asked.secret, renew=asked.renew)
         self.ctx.log.warning("the keyring's root was changed", root=asked.kind, renewed=asked.renew)
         return self._root()
 

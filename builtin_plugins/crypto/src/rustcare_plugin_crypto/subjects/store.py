@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from msgspec import Struct
 from rustcare_sdk import Database
 
+from rustcare_plugin_crypto.keyring import Effect
+
 __all__ = ["Certificate", "SubjectRow", "SubjectStore"]
 
 _CHUNK = 400  # placeholders of one statement
@@ -75,10 +77,11 @@ class SubjectStore:
             [(row.lookup, row.id, row.tenant, row.wrapped, row.created) for row in rows],
         )
 
-    async def destroy(self, row: SubjectRow, day: str, certificate: Certificate) -> None:
+    async def destroy(self, row: SubjectRow, day: str, certificate: Certificate, effect: Effect) -> None:
         """Overwrite and delete a key; leave its tombstone, its id among the shredded, and the certificate. One commit."""
         assert row.wrapped is not None
         async with self._db.transaction() as tx:
+            await effect.note(tx)
             await tx.execute(
                 "UPDATE subjects SET wrapped = ? WHERE lookup = ?", (os.urandom(len(row.wrapped)), row.lookup)
             )

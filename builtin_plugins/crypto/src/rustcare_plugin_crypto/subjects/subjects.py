@@ -16,7 +16,7 @@ from rustcare_sdk.contracts.crypto import Opened, OpenItem, SealItem, ShredReply
 
 from rustcare_plugin_crypto.certificates import destroyed_subject
 from rustcare_plugin_crypto.errors import CryptoFailed
-from rustcare_plugin_crypto.keyring import INTERNAL, Caller, Key, KeyRecord, Keyring
+from rustcare_plugin_crypto.keyring import INTERNAL, Caller, Effect, Key, KeyRecord, Keyring
 from rustcare_plugin_crypto.refusals import InvalidRequest, KeyForbidden, KeyringDamaged, SubjectUnknown
 
 from .key import ALGORITHM, ID, SECRET, SubjectKey, id_of
@@ -122,7 +122,8 @@ class Subjects:
                 plugin=caller.source,
             )
             try:
-                await self._store.destroy(row, time[:10], Certificate(key.pseudonym, time, envelope))
+                certificate = Certificate(key.pseudonym, time, envelope)
+                await self._store.destroy(row, time[:10], certificate, Effect(caller.attempt, time))
             finally:  # also when it is not known whether it was committed: it is looked up anew
                 self._destroyed += 1
                 self._by_place.pop(place, None)
