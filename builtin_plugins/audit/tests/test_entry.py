@@ -43,7 +43,12 @@ entries = st.builds(
     kind=st.sampled_from(["use", "operation", "fact", "outcome"]),
     who=st.none() | st.builds(Who, plugin=texts, principal=texts),
     what=st.none() | st.builds(What, action=texts, capability=texts),
-    which=st.none() | st.builds(Which, tenant=texts, types=st.dictionaries(texts, st.integers(0, 9), max_size=2)),
+    which=st.none()
+    | st.builds(
+        Which,
+        tenant=texts | st.sampled_from(["default", ""]),
+        types=st.dictionaries(texts, st.integers(0, 9), max_size=2),
+    ),
     sealed=st.lists(st.binary(max_size=20), max_size=2),
     changes=st.lists(st.builds(Change, field=texts, new=st.binary(min_size=32, max_size=32)), max_size=2),
     disclosure=st.none() | st.builds(Disclosure, subject=texts, n=st.integers(1, 9)),
@@ -76,6 +81,13 @@ def _levels(value: Any) -> list[dict[str, Any]]:
 
 def _keys(value: Any) -> list[str]:
     return [key for level in _levels(value) for key in level]
+
+
+def test_equal_entries_have_equal_bytes() -> None:
+    """The form depends on values only, not on which of two equal objects an entry was made of."""
+    for tenant in ("default", "".join(["def", "ault"])):
+        entry = Entry(v=1, id="a", time=5, kind="use", which=Which(tenant))
+        assert encode(entry) == b'{"id":"a","kind":"use","time":5,"v":1,"which":{"tenant":"default"}}'
 
 
 def test_what_is_empty_is_left_out() -> None:

@@ -70,7 +70,7 @@ class Which(msgspec.Struct, frozen=True, omit_defaults=True):
     """`type` of resource, or `types` with how many of each; `name` of what is not personal (a key, a report); `version`
     where the message names one."""
 
-    tenant: str = "default"
+    tenant: str
     type: str = ""
     types: dict[str, int] = {}
     version: str = ""
@@ -99,7 +99,8 @@ class Disclosure(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """An entry as it is written. `time`: µs since 1970. `of`: of an outcome, [index, outcome, code, effect] each.
+    """An entry as it is written. Only what is empty may be a default: what is left out must not depend on which of two
+    equal objects was given. `time`: µs since 1970. `of`: of an outcome, [index, outcome, code, effect] each.
 
     `continues`: the id of the entry that this one goes on with. `erased`: how many subjects had no key any more.
     """
