@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -395,12 +396,25 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     folder = log.write(tmp_path / "f", kept=())
     (folder / "loop").symlink_to(folder)
     (text,) = faults(check(folder, log))
-    assert text == "'loop' is neither a file nor a folder"
+    assert text == "'loop' is neither a file nor a folder that can be read"
     (folder / "loop").unlink()
     entries = folder / "tile/entries/000.p/8"
     entries.rename(tmp_path / "elsewhere")
     entries.symlink_to(tmp_path / "elsewhere")
     assert not check(folder, log).ok
+
+
+def test_strange_names_are_printable(tmp_path: Path) -> None:
+    """A name that is no UTF-8, or would move the cursor, and folders without end: told in plain characters, as JSON too."""
+    log = filled(8)
+    folder = log.write(tmp_path / "f", kept=())
+    os.mkfifo(os.fsencode(folder) + b"/\xff\x1b[2J")
+    (folder / "/".join("d" * 20)).mkdir(parents=True)
+    put(folder / "tile/9/\u202e", b"")
+    found = check(folder, log)
+    assert len(faults(found)) == 3
+    assert all(text.isascii() and text.isprintable() for text in faults(found))
+    json.dumps([row.place for row in found.checks], ensure_ascii=False).encode()
 
 
 @settings(max_examples=150, deadline=None)

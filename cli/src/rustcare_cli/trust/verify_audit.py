@@ -71,6 +71,7 @@ MAX_NOTE = 1 << 18  # bytes; a post-quantum signature line has about 3,300
 MAX_JSON = 1 << 28
 MAX_BUNDLE = WIDTH * (2 + 0xFFFF)
 MAX_FILES = 5_000_000
+MAX_DEPTH = 12  # folders in folders
 MAX_NAMED = 20  # faults of one sort that are listed one by one
 SUBJECTS = "rustcare/subjects"  # the extension line of a checkpoint
 PRUNE = "application/vnd.rustcare.prune+json"
@@ -598,19 +599,28 @@ class Files:
         waiting = [""]
         while waiting:
             below = waiting.pop()
-            with os.scandir(folder / below) as found:
-                for item in found:
-                    path = below + item.name
-                    if item.is_dir(follow_symlinks=False):
-                        waiting.append(path + "/")
-                    elif item.is_file(follow_symlinks=False):
-                        self.sizes[path] = item.stat(follow_symlinks=False).st_size
-                        if below.endswith(".p/"):
-                            self.partial.setdefault(below, []).append(path)
-                    else:
-                        self.strange.append(path)
-                    if len(self.sizes) + len(waiting) + len(self.strange) > MAX_FILES or path.count("/") > 12:
-                        raise Fault(f"expected at most {MAX_FILES} files, 12 folders deep")
+            try:
+                with os.scandir(folder / below) as found:
+                    waiting += self._listed(below, found)
+            except OSError:
+                self.strange.append(below)
+
+    def _listed(self, below: str, found: Iterable[os.DirEntry[str]]) -> list[str]:
+        """Take note of what is in one folder; the folders in it."""
+        folders = []
+        for item in found:
+            path = below + item.name
+            if item.is_dir(follow_symlinks=False) and path.count("/") < MAX_DEPTH:
+                folders.append(path + "/")
+            elif item.is_file(follow_symlinks=False):
+                self.sizes[path] = item.stat(follow_symlinks=False).st_size
+                if below.endswith(".p/"):
+                    self.partial.setdefault(below, []).append(path)
+            else:
+                self.strange.append(path)
+            if len(self.sizes) + len(self.strange) > MAX_FILES:
+                raise Fault(f"expected at most {MAX_FILES} files")
+        return folders
 
     def __contains__(self, path: str) -> bool:
         return path in self.sizes
@@ -704,7 +714,8 @@ class Verifier:
     def fail(self, check: str, fault: Fault | str, **place: Any) -> None:
         """Report a fault."""
         place = {**(fault.place if isinstance(fault, Fault) else {}), **place}
-        self.checks.append(Check(check, False, str(fault), place))
+        safe = {name: label(value) if isinstance(value, str) else value for name, value in place.items()}
+        self.checks.append(Check(check, False, str(fault), safe))
 
     def good(self, check: str, detail: str) -> None:
         """Report what is as it must be."""
@@ -1023,7 +1034,7 @@ class Verifier:
 
     def _leftovers(self, files: Files) -> None:
         for name in files.strange:
-            self.fail("files", f"{shown(name)} is neither a file nor a folder", file=name)
+            self.fail("files", f"{shown(name)} is neither a file nor a folder that can be read", file=name)
         other = sorted(set(files.sizes) - self._used)
         beyond = [name for name in other if name.startswith("tile/") and "/." not in name]
         if beyond:
