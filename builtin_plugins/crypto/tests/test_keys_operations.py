@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from typing import Any
@@ -298,3 +299,25 @@ async def test_an_envelope_needs_as_many_keys_as_was_asked(kernel: Kernel) -> No
     )
     changed = json.loads(signed.envelope) | {"payload": base64.b64encode(b"[]").decode()}
     assert await code_of(kernel, c.DSSE_VERIFY, c.DsseVerifyRequest(json.dumps(changed), ["a"])) == "crypto.failed"
+
+
+async def test_many_signatures_leave_the_event_loop_alone(kernel: Kernel) -> None:
+    """A batch that takes long is made beside the loop, in order; other requests are answered meanwhile."""
+    await made(kernel, "k", "rsa-pss-3072")
+    await made(kernel, "e", "ed25519")
+    data = [bytes([number]) for number in range(60)]
+    order: list[str] = []
+
+    async def sign() -> c.SignReply:
+        reply: c.SignReply = await kernel.request(c.SIGN, c.SignRequest("k", data), type=c.SignReply, timeout=60)
+        order.append("rsa")
+        return reply
+
+    async def quick() -> None:
+        await kernel.request(c.SIGN, c.SignRequest("e", [b"x"]))
+        order.append("quick")
+
+    reply, _ = await asyncio.gather(sign(), quick())
+    assert order == ["quick", "rsa"]
+    items = [c.VerifyItem(one, signature) for one, signature in zip(data, reply.signatures, strict=True)]
+    assert (await kernel.request(c.VERIFY, c.VerifyRequest("k", items), type=c.VerifyReply)).versions == [1] * 60

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from rustcare_sdk import Message, serve
 from rustcare_sdk.contracts import crypto
 
@@ -20,6 +22,8 @@ __all__ = ["SigningServices"]
 _TOKEN = 16  # bytes
 _MAX_KEYS = 64  # of one envelope
 _PAGE = 1000
+#: Signatures that are made without a thread; and for how many an RSA one counts.
+_AT_ONCE, _RSA = 128, 32
 
 
 class SigningServices(Services):
@@ -33,7 +37,10 @@ class SigningServices(Services):
         key = await self.usable(message, asked.key, "signature")
         version = key.record.for_new_work(asked.version)
         signer = key.prepared(version, asked.context)
-        return crypto.SignReply([signer.sign(data) for data in asked.data], version, key.record.algorithm)
+        if not _takes_long(key, len(asked.data)):
+            return crypto.SignReply([signer.sign(data) for data in asked.data], version, key.record.algorithm)
+        signatures = await asyncio.to_thread(lambda: [signer.sign(data) for data in asked.data])
+        return crypto.SignReply(signatures, version, key.record.algorithm)
 
     @serve(crypto.VERIFY)
     async def verify(self, message: Message[crypto.VerifyRequest]) -> crypto.VerifyReply:
@@ -44,6 +51,8 @@ class SigningServices(Services):
             raise KeyUnsuitable(
                 f"expected a key for signatures, got {key.record.algorithm}", address=f"{crypto.VERIFY}:key"
             )
+        if _takes_long(key, len(message.data.items)):
+            return await asyncio.to_thread(_verified, key, message.data)
         return _verified(key, message.data)
 
     @serve(crypto.HMAC)
@@ -127,6 +136,11 @@ class SigningServices(Services):
 def public_jwk(key: Key, version: int) -> dict[str, object]:
     """The JWK of one version; its `kid` is the key's name and version. Raises KeyUnsuitable."""
     return {**key.algorithm.jwk(key.public(version)), "kid": f"{key.record.name}/{version}"}
+
+
+def _takes_long(key: Key, count: int) -> bool:
+    """Whether so many signatures keep the event loop from others for more than some milliseconds: then a thread does it."""
+    return count * (_RSA if key.record.algorithm.startswith("rsa-") else 1) > _AT_ONCE
 
 
 def _has_public(key: Key) -> bool:
