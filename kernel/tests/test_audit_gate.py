@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from rustcare_kernel import Kernel
-from rustcare_sdk.errors import AuditUnavailable, HandlerFailed, RustCareError, StoreError
+from rustcare_sdk.errors import AuditUnavailable, CapabilityDenied, HandlerFailed, RustCareError, StoreError
 
 from .plugins import Board, board, package, quiet, v2
 from .recorder import RECORDER, recorder
@@ -173,6 +173,27 @@ class TestUses:
             assert await entries(kernel, "use") == []
             (fact,) = await entries(kernel, "fact", "capability.denied")
             assert json.loads(fact["details"])["capability"] == "bus:request@sample.ask"
+
+    @pytest.mark.parametrize("service", ["audit.record", "audit.settle"])
+    async def test_only_the_kernel_writes_the_log(self, tmp_path: Path, desk: Board, service: str) -> None:
+        """Neither the operator nor a plugin with the right can state what somebody else did."""
+        more = f"""
+        @serve("busy.go")
+        async def go(self, message):
+            return await self.ctx.request("{service}", message.data)
+        """
+        busy = package(
+            "acme.busy", asks={f"bus:request@{service}": "required", "bus:serve@busy.go": "required"}, more=more
+        )
+        forged = {"attempts": [{"id": "x", "time": 1, "kind": "use", "principal": "somebody else"}], "outcomes": []}
+        async with quiet(tmp_path) as kernel:
+            await kernel.install(recorder(), consent=True)
+            await kernel.install(busy, consent=True)
+            with pytest.raises(CapabilityDenied, match="only the kernel"):
+                await kernel.request(service, forged)
+            with pytest.raises(CapabilityDenied, match="only the kernel"):
+                await kernel.request("busy.go", forged)
+            assert not [row for row in await entries(kernel) if row["principal"] == "somebody else"]
 
 
 class TestOperations:

@@ -37,7 +37,7 @@ from rustcare_sdk.contracts.audit import (
     UnsettledReply,
     UnsettledRequest,
 )
-from rustcare_sdk.errors import AuditUnavailable, RustCareError
+from rustcare_sdk.errors import AuditUnavailable, CapabilityDenied, RustCareError
 from rustcare_sdk.message import Call
 
 from rustcare_kernel.bus import Bus, Sender
@@ -54,6 +54,8 @@ GATED = frozenset(
     {"bus:publish", "bus:request", "db:read", "db:write", "kv:read", "kv:write", "net:listen"}
     | {"secret:use", "secret:reveal", "secret:create"}
 )
+
+_WRITING = frozenset({RECORD, SETTLE})
 
 #: Set while the recorder works, or somebody works for it.
 _inside: ContextVar[bool] = ContextVar("rustcare_inside_the_recorder", default=False)
@@ -151,9 +153,18 @@ class Gate:
         return self.recorder != ""
 
     def audits(self, sender: str, key: str, scope: str) -> bool:
-        """Whether a use must be on record. `key` is `kind:action`."""
+        """Whether a use must be on record. `key` is `kind:action`.
+
+        Raises CapabilityDenied for what writes the log itself: nobody states in it what others did, but the kernel.
+        """
         if sender == self.recorder or _inside.get():
             return False
+        if scope in _WRITING and key == "bus:request":
+            raise CapabilityDenied(
+                f"{sender} may not request {scope}: only the kernel writes the log, with what it saw itself",
+                hint="a disclosure outside of the system is stated with audit.disclose",
+                address=scope,
+            )
         answer = self._answers.get((key, scope))
         if answer is None:
             rules = self._must.get(key)
