@@ -85,6 +85,11 @@ class Batch:
 
 
 def check(leaves: Sequence[Leaf]) -> None:
+    """What is appended must be entries, or disclosures with what makes theirs.
+
+    Raises:
+        InvalidRequest: one is not.
+    """
     told = [leaf for leaf in leaves if leaf.make is not None or leaf.disclosure]
     for leaf in told:
         key_of(leaf.disclosure)
@@ -96,6 +101,11 @@ def check(leaves: Sequence[Leaf]) -> None:
 
 
 def key_of(pseudonym: str) -> bytes:
+    """The 32 bytes of a pseudonym.
+
+    Raises:
+        InvalidRequest: it is not 64 lower-case hex digits.
+    """
     try:
         key = bytes.fromhex(pseudonym)
     except ValueError:
