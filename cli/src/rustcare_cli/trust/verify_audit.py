@@ -350,7 +350,7 @@ def verify_subtree_consistency(
 ) -> None:
     """That the subtree [start, end) with the root `part` is in the tree of `size` leaves. Raises Fault."""
     aligned = start % (1 << (end - start - 1).bit_length()) == 0 if end > start else True
-    if not 0 <= start <= end <= size or not aligned or any(len(item) != 32 for item in (part, *proof)):
+    if not 0 <= start <= end <= size < 1 << 64 or not aligned or any(len(item) != 32 for item in (part, *proof)):
         raise Fault(f"expected a subtree within {size} leaves and hashes of 32 bytes, got [{start}, {end})")
     if start == end:
         if proof or part != EMPTY_ROOT:
