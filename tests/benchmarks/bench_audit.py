@@ -38,6 +38,7 @@ _INSERT = "INSERT INTO entry (id, data) VALUES (?, ?)"
 _ENTRY = 300  # bytes
 _LONE, _TOGETHER, _COMMITS = 200, 100, 20
 _PROOFS = 2000
+_WARMING = 6  # rounds before the clock runs
 _IN_MEMORY = 64 * 256  # leaves whose tiles the log keeps at hand
 _BULK = 8192  # entries in a commit when a large log is built
 
@@ -170,8 +171,9 @@ async def _batches(
         for _ in range(_COMMITS):
             await log.append([Leaf(entry) for entry in bench.entries(batch)])
 
-    await ours()
-    await floor()
+    for _ in range(_WARMING):  # until both write-ahead logs have their size and are written over
+        await ours()
+        await floor()
     mine, bare = await paired_async(ours, floor)
     total = batch * _COMMITS
     name = f"audited appends, {batch:,} a commit, {where}"
