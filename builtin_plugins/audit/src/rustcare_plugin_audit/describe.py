@@ -142,10 +142,10 @@ class Describer:
     def asks(self, attempt: Attempt) -> tuple[str, dict[str, str]] | None:
         """The service that knows the resource as it is before the attempt, and what to ask it; None when none need be asked.
 
-        What this plugin asks is asked for the tenant `default`, so of other tenants' resources nothing is known before.
+        It is asked while the attempt is being recorded, and so for the attempt's own tenant.
         """
         rule = self.rule(attempt)
-        if rule is None or attempt.kind != "use" or attempt.tenant != "default":
+        if rule is None or attempt.kind != "use":
             return None
         service = rule.before or (rule.resolve if self._resolves(rule, attempt) else "")
         if not service:

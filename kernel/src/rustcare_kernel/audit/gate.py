@@ -211,6 +211,7 @@ class Gate:
                 trace=call.trace,
                 data=data,
             ),
+            call,
             by_journal=not self.ready and plugin in self.base(),
         )
         try:
@@ -221,8 +222,11 @@ class Gate:
         self.leave(ticket, None)
         return result
 
-    async def enter(self, attempt: Attempt, *, by_journal: bool = False) -> Ticket:
-        """Have an attempt on record, durably. With `by_journal`, the catalog's journal does while there is no log."""
+    async def enter(self, attempt: Attempt, call: Call, *, by_journal: bool = False) -> Ticket:
+        """Have an attempt on record, durably. With `by_journal`, the catalog's journal does while there is no log.
+
+        The recorder is asked for the tenant and principal of the attempt, so that it may look up what the attempt is about.
+        """
         if self._attaching is not None and not by_journal:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.PATIENCE):
@@ -231,7 +235,7 @@ class Gate:
         try:
             if self.ready:
                 try:
-                    return Ticket(attempt.id, (await self.record([attempt]))[0])
+                    return Ticket(attempt.id, (await self.record([attempt], call=call))[0])
                 except AuditUnavailable:
                     if not by_journal:
                         raise
@@ -299,14 +303,15 @@ class Gate:
             address=RECORD,
         )
 
-    async def record(self, attempts: list[Attempt], *, again: bool = False) -> list[int]:
+    async def record(self, attempts: list[Attempt], *, again: bool = False, call: Call | None = None) -> list[int]:
         """Write entries now; their places in the log. Raises AuditUnavailable."""
-        return (await self._ask(RECORD, RecordRequest(attempts, again), RecordReply)).indices  # type: ignore[no-any-return]
+        return (await self._ask(RECORD, RecordRequest(attempts, again), RecordReply, call)).indices  # type: ignore[no-any-return]
 
-    async def _ask(self, service: str, data: Any, type_: Any) -> Any:
+    async def _ask(self, service: str, data: Any, type_: Any, call: Call | None = None) -> Any:
+        sender = self._sender if call is None else Sender(self._sender.name, None, call)
         token = _inside.set(True)
         try:
-            answer = await self._bus.request(self._sender, service, data, self.PATIENCE)
+            answer = await self._bus.request(sender, service, data, self.PATIENCE)
         except RustCareError as error:
             raise AuditUnavailable(
                 f"the audit log could not be written: {error.message}", hint=error.hint, address=service
