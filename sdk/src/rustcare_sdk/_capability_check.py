@@ -25,7 +25,12 @@ _Use = tuple[str, int, str, str | None]  # path, line, kind:action, the scope if
 _CONTEXTS = frozenset({"ctx", "_ctx"})
 _KV = {"get": "read", "keys": "read", "put": "write", "delete": "write"}
 _BUS = {"publish": "publish", "request": "request", "forward": "request"}
-_DB = {"fetch": "read", "fetch_one": "read", "execute": "write", "execute_many": "write", "transaction": "write"}
+_DB = {
+    **{"fetch": "read", "fetch_one": "read"},
+    **dict.fromkeys(("execute", "execute_many", "transaction", "scrub"), "write"),
+}
+_SECRETS = {"hmac_sha256": "use", "reveal": "reveal", "create": "create"}
+_WHOLE = {"kv": "kv", "db": "db", "secrets": "secret"}
 #: What a plugin may use without the syntax tree showing it.
 _INVISIBLE = frozenset({"net:connect", "http:request", "http:route", "fs:read", "fs:write", "plugin:observe"})
 
@@ -153,8 +158,8 @@ class _Finder(ast.NodeVisitor):
         elif part.attr == "db" and method in _DB:
             self._add(node, f"db:{_DB[method]}", "*")
             self._seen.add(part)
-        elif part.attr == "secrets":
-            self._add(node, "secret:use", self._text(_argument(node, 0, "name")))
+        elif part.attr == "secrets" and method in _SECRETS:
+            self._add(node, f"secret:{_SECRETS[method]}", self._text(_argument(node, 0, "name")))
             self._seen.add(part)
 
     def _address(self, node: ast.Call) -> str | None:
@@ -172,8 +177,8 @@ class _Finder(ast.NodeVisitor):
                 self._add(node, "clock:read", None)
             elif node.attr == "random":
                 self._add(node, "random:read", None)
-            elif node.attr in ("kv", "db"):  # handed on whole: what is done with it is out of sight
-                self._add(node, f"{node.attr}:*", None)
+            elif node.attr in _WHOLE:  # handed on whole: what is done with it is out of sight
+                self._add(node, f"{_WHOLE[node.attr]}:*", None)
         self.generic_visit(node)
 
 

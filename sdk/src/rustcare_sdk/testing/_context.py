@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["HarnessContext"]
 
 Connection = Callable[[Any, Any], Awaitable[None]]
+PATIENCE = 5.0  # seconds that background tasks have to end, as in the kernel
 
 
 class HarnessContext:
@@ -126,7 +127,11 @@ class HarnessContext:
         for task in tasks:
             task.cancel()
         if tasks:
-            await asyncio.wait(tasks)
+            _, left = await asyncio.wait(tasks, timeout=PATIENCE)
+            names = ", ".join(sorted(task.get_name() for task in left))
+            assert not left, (
+                f"still running {PATIENCE:g} s after their cancellation, which they must not swallow: {names}"
+            )
 
 
 class _Logger:
