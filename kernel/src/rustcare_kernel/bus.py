@@ -132,9 +132,11 @@ class Bus:
         timeout: float | None = None,
         headers: Mapping[str, str] | None = None,
         *,
-        passed: str = "",
+        passed: str | None = None,
     ) -> Any:
-        """Ask the provider of a service; its answer, or its typed error. `passed`: the attempt's id, when it is on record.
+        """Ask the provider of a service; its answer, or its typed error.
+
+        `passed`: it need not stop at the gate (any more); the attempt's id, when it is on record.
 
         Raises:
             NoProvider: nobody serves it.
@@ -147,9 +149,9 @@ class Bus:
         if provider is None:
             raise self._no_provider(service, sender)
         gate = self.gate
-        if gate is not None and not passed:
+        if gate is not None and passed is None:
             if sender.name == gate.recorder:
-                return await gate.inside(lambda: self.request(sender, service, data, timeout, headers, passed="-"))
+                return await gate.inside(lambda: self.request(sender, service, data, timeout, headers, passed=""))
             if gate.audits(sender.name, "bus:request", service):
                 return await self._request_on_record(gate, sender, service, data, timeout, headers)
         started = _monotonic()
@@ -202,7 +204,7 @@ class Bus:
         if started + provider.limit < deadline:
             deadline = started + provider.limit
         message = Message(
-            service, data, sender.name, call, deadline, _now(), NO_HEADERS if headers is None else headers, passed
+            service, data, sender.name, call, deadline, _now(), NO_HEADERS if headers is None else headers, passed or ""
         )
         if self.observer is not None:
             self.observer(message)
@@ -372,11 +374,12 @@ class Bus:
         headers: Mapping[str, str] | None = None,
         confirm: bool = False,
         *,
-        passed: str = "",
+        passed: str | None = None,
     ) -> Delivery | None:
         """Hand an event to every subscriber's queue; with `confirm`, return when all of them have handled it.
 
-        `passed`: the attempt's id, when it is on record. Raises AuditUnavailable when it must be, and cannot be.
+        `passed`: it need not stop at the gate (any more); the attempt's id, when it is on record.
+        Raises AuditUnavailable when it must be on record, and cannot be.
 
         A full queue whose policy is `block` makes this wait. The event is in every queue, or in line for it, before this
         waits for any: so each subscriber gets events in the order in which they were published, however slow another is.
@@ -385,7 +388,7 @@ class Bus:
         call = sender.call if above is None else above.call
         rights = sender.rights
         gate = self.gate
-        if gate is not None and not passed and gate.audits(sender.name, "bus:publish", subject):
+        if gate is not None and passed is None and gate.audits(sender.name, "bus:publish", subject):
             if rights is not None:
                 rights.permit(rights.publish, "publish", subject, call.tenant)
             published: Delivery | None = await gate.through(
@@ -412,7 +415,7 @@ class Bus:
         if not direct and not groups and self.observer is None:
             return Delivery(0, 0) if confirm else None  # nobody listens: there is nothing to make a message for
         message = Message(
-            subject, data, sender.name, call, None, _now(), NO_HEADERS if headers is None else headers, passed
+            subject, data, sender.name, call, None, _now(), NO_HEADERS if headers is None else headers, passed or ""
         )
         if self.observer is not None:
             self.observer(message)
