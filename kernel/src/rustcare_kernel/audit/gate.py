@@ -165,11 +165,11 @@ class Gate:
                 hint="a disclosure outside of the system is stated with audit.disclose",
                 address=scope,
             )
+        rules = self._must.get(key)
+        if rules is None:
+            return False
         answer = self._answers.get((key, scope))
         if answer is None:
-            rules = self._must.get(key)
-            if rules is None:
-                return False
             kind, _, action = key.partition(":")
             answer = any(covers(rule, Capability(kind, action, scope)) for rule in rules)
             if len(self._answers) > self.CACHED:  # names come from outside: a cache must not grow without bound
