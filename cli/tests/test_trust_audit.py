@@ -214,3 +214,28 @@ def test_holds(data: Path) -> None:
     assert rustcare_json("audit", "hold", "list", *where) == []
     assert [item["id"] for item in rustcare_json("audit", "hold", "list", "--released", *where)] == [hold["id"]]
     assert rustcare_json("audit", "hold", "release", "none", "--reason", "x", *where, code=1)["error"]["code"]
+
+
+def test_retention(data: Path, tmp_path: Path) -> None:
+    """The plan says what may go; a patient's key is destroyed with consent only, not under a hold, and with a statement."""
+    disclose(data, "zoe")
+    plan = rustcare_json("audit", "retention", "plan", "--data", data)
+    assert plan["first"] == 0
+    assert [item["first"] for item in plan["ranges"]] == sorted(item["first"] for item in plan["ranges"])
+    statement = tmp_path / "statement.json"
+    arguments = ("audit", "retention", "shred", "Patient/zoe", "--reason", "asked for", "--data", data)
+    assert rustcare_json(*arguments, code=1)["error"]["code"] == "cli.consent-missing"
+    hold = rustcare_json("audit", "hold", "place", "--patient", "Patient/zoe", "--reason", "a case", "--data", data)
+    refused = rustcare_json(*arguments, "--yes", code=1)["error"]
+    assert refused["code"].startswith("audit.")
+    rustcare_json("audit", "hold", "release", hold["id"], "--reason", "closed", "--data", data)
+    kept = rustcare_json(*arguments, "--yes", code=1)["error"]
+    assert "policy" in kept["hint"], "a period of six years wins as well"
+    settings = tmp_path / "audit.json"
+    settings.write_text('{"retention": {"jurisdictions": []}}')
+    rustcare_json("plugin", "configure", "rustcare.audit", settings, "--data", data)
+    done = rustcare_json(*arguments, "--yes", "--out", statement)
+    assert json.loads(statement.read_text()) == json.loads(done["statement"])
+    assert rustcare_json("audit", "search", "--patient", "Patient/zoe", "--data", data)["rows"] == []
+    beyond = ("audit", "retention", "prune", "--before", "1000000", "--reason", "x", "--yes", "--data", data)
+    assert rustcare_json(*beyond, code=1)["error"]["code"].startswith("audit.")

@@ -14,7 +14,7 @@ __all__ = ["audit_commands", "crypto_commands"]
 
 def audit_commands() -> Mapping[str, Any]:
     """`rustcare audit …`."""
-    from . import entries, evidence, holds, reports
+    from . import entries, evidence, holds, reports, retention
 
     return {
         "tail": entries.tail,
@@ -28,6 +28,10 @@ def audit_commands() -> Mapping[str, Any]:
         "hold": (
             "Legal holds: what must not be disposed of.",
             {"place": holds.place, "release": holds.release, "list": holds.list_holds},
+        ),
+        "retention": (
+            "What may be disposed of, and disposing of it.",
+            {"plan": retention.plan, "prune": retention.prune, "shred": retention.shred},
         ),
     }
 
