@@ -232,7 +232,8 @@ def test_retention(data: Path, tmp_path: Path) -> None:
     kept = rustcare_json(*arguments, "--yes", code=1)["error"]
     assert "policy" in kept["hint"], "a period of six years wins as well"
     settings = tmp_path / "audit.json"
-    settings.write_text('{"retention": {"jurisdictions": []}}')
+    own = {"id": "own", "jurisdiction": "test", "source": "x", "says": "not kept", "keep": "P0D", "match": [{}]}
+    settings.write_text(json.dumps({"retention": {"jurisdictions": ["test"], "policies": [own]}}))
     rustcare_json("plugin", "configure", "rustcare.audit", settings, "--data", data)
     done = rustcare_json(*arguments, "--yes", "--out", statement)
     assert json.loads(statement.read_text()) == json.loads(done["statement"])
