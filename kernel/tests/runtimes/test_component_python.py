@@ -89,7 +89,13 @@ async def test_every_host_function(python_guest: Guest, fixture: Any) -> None:
         "hmac": "s:data",
         "delivery": {"receivers": 2, "handled": 1, "failures": ["acme.broken"]},
         "answer": {"got": {"q": 1}},
-        "plugin": {"id": "acme.test", "version": "1.2.3", "digest": "sha256:00", "runtime": "component"},
+        "plugin": {
+            "id": "acme.test",
+            "version": "1.2.3",
+            "digest": "sha256:00",
+            "runtime": "component",
+            "replaces": "",
+        },
     }
     subject, data, headers = fixture.ctx.published[0]
     assert (subject, bytes(data), headers) == ("test.out", b'{"n":1}', {"partitionkey": "p"})
