@@ -24,7 +24,7 @@ DEFAULT_SECRETS: Mapping[str, str] = {
 }
 
 #: Associated data of a wrapped keyring key.
-PURPOSE = b"rustcare/keyring/root/1"
+PURPOSE = b"rustcare/keyring/root-1"
 
 
 class RootDescription(Struct, frozen=True):
