@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import tomllib
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import asyncpg
 import pytest
 from rustcare_kernel import Kernel
 from rustcare_kernel.control import ControlClient
+from rustcare_sdk.contracts.audit import SEARCH, EffectsReply, EffectsRequest, SearchReply, SearchRequest
 
 from tests.support.follow import Block, Reader, Step, blocks_of
 from tests.support.plugins import write_plugin
@@ -227,3 +229,39 @@ def test_keys_and_the_audit_log(tmp_path: Path, name: str) -> None:
             key = control.call("bus.request", service="audit.status", data={})["key"]
         (made.folder / "log.vkey").write_text(f"{key}\n")
         made.follow(page(name))
+
+
+async def test_have_your_plugin_audited(tmp_path: Path) -> None:
+    """The guide's plugin and settings work: what it stores is on record under the patient, and it can tell what happened."""
+    blocks = page("have-your-plugin-audited.md")
+    (source,) = (block.text for block in blocks if block.language == "python")
+    settings: dict[str, Any] = {}
+    for block in blocks:
+        if block.language == "json":
+            settings.update(json.loads(block.text))
+    settings["rules"][0]["match"] = "bus:request@lab.result.store"
+    capabilities = ("bus:serve@lab.result.store", "bus:serve@lab.effects", "db:read@*", "db:write@*", "clock:read")
+    tables = (
+        "CREATE TABLE results (content TEXT);\nCREATE TABLE effects (attempt TEXT PRIMARY KEY, stored TEXT NOT NULL);"
+    )
+    plugin = write_plugin(
+        tmp_path,
+        source,
+        id="acme.results",
+        entry="Results",
+        capabilities=capabilities,
+        files={"migrations/0001_results.sql": tables},
+        extra='[provides]\n"lab.result.store" = "1.0.0"\n"lab.effects" = "1.0.0"\n',
+    )
+    async with Kernel(tmp_path / "data", log_level="silent", config={"rustcare.audit": settings}) as kernel:
+        for source_ in ("installed:crypto", "installed:audit", plugin):
+            await kernel.install(source_, consent=True)
+        message = {"result": "r1", "patient": "Patient/p1", "content": "x"}
+        await kernel.request("lab.result.store", message, principal="dr.chen")
+        await kernel.have_on_record()
+        asked = SearchRequest(patient="Patient/p1", outcome="success", capability="bus:request@lab.result.store")
+        found: SearchReply = await kernel.request(SEARCH, asked, type=SearchReply)
+        (row,) = found.rows
+        told: EffectsReply = await kernel.request("lab.effects", EffectsRequest(), type=EffectsReply)
+        assert told == EffectsReply(["lab.result.store"], [row.entry["id"]])
+        await kernel.request("lab.effects", EffectsRequest(forget=True))
