@@ -47,6 +47,7 @@ class Sample(Plugin):
                     "INSERT INTO entries (n, id, kind, action, capability, plugin, principal, details) "
                     "SELECT COALESCE(MAX(n), -1) + 1, ?, ?, ?, ?, ?, ?, ? FROM entries RETURNING n", row)
             indices.append(found["n"])
+        await board.step(self, "recorded")
         return audit.RecordReply(indices)
 
     @serve("audit.settle")

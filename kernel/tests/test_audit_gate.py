@@ -68,6 +68,18 @@ class TestUses:
             await kernel.request("sample.ask")
             assert desk.steps["acme.sample", "1.0.0", "answer"] == 1
 
+    async def test_an_entry_whose_answer_was_lost_is_settled(self, tmp_path: Path, desk: Board) -> None:
+        """The entry was written, the answer did not come: the request failed, and the log says that nothing followed."""
+        async with quiet(tmp_path) as kernel:
+            await kernel.install(recorder("bus:request@sample.ask"), consent=True)
+            await kernel.install(package(), consent=True)
+            broken(desk, "recorded")
+            with pytest.raises(AuditUnavailable):
+                await kernel.request("sample.ask")
+            assert desk.steps["acme.sample", "1.0.0", "answer"] == 0
+            (entry,) = await entries(kernel, "use")
+            assert (entry["outcome"], entry["code"], entry["effect"]) == ("failure", "audit.unavailable", "no")
+
     @pytest.mark.parametrize("how", ["disabled", "quarantined", "failed to start"])
     async def test_without_a_recorder_nothing_happens(self, tmp_path: Path, desk: Board, how: str) -> None:
         """The policy stays in force while its recorder is away, over a restart too."""

@@ -1,6 +1,7 @@
 """Nothing that must be audited happens before its entry is durable.
 
     journal     what must reach the audit log and is not known to be there yet: durable, in the catalog
+    line        the line to the recorder: entries, outcomes, what waits, what an earlier process left open
     gate        what must be on record, and the way through: enter, have the effect, leave with its outcome
     operations  what the kernel itself does for its operator: the same, with its effect marked in the catalog
     usage       all other uses of capabilities, counted
