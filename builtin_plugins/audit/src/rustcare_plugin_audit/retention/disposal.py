@@ -110,7 +110,13 @@ class Disposal:
         log = self._trust.log
         async with self.lock:
             await self._resume(asker)
-            line = min(before, log.size) // 256 * 256
+            if before > log.size:
+                raise InvalidRequest(
+                    f"expected a line within the log of {log.size} entries, got {before}",
+                    hint="what is not there yet cannot be disposed of",
+                    address="audit.retention.apply:before",
+                )
+            line = before // 256 * 256
             if line <= log.first:
                 raise InvalidRequest(
                     f"expected a line of {log.first + 256} or more, got {before}",
