@@ -33,7 +33,7 @@ def _run(runtime: str, items: Sequence[Item]) -> tuple[Result, float]:
         result = asyncio.run(
             run(Path(folder), items, runtime=runtime, hostile=False, say=say, progress=lambda done, total: None)
         )
-    assert result.ok, result["swap"]
+    assert result.ok, (result["swap"], result["audit"])
     return result, time.process_time() - began
 
 
