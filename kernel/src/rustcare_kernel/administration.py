@@ -7,6 +7,7 @@ it is acknowledged.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -57,7 +58,7 @@ class PluginStatus(Struct, frozen=True):
     pause_ms: float = 0.0
 
 
-class Administration:
+class Administration(ABC):
     """The part of a kernel that changes what is installed. Mixed into `Kernel`, which has what is declared here."""
 
     catalog: Catalog
@@ -71,15 +72,17 @@ class Administration:
     _logs: Logs
     _operations: Operations
 
+    @abstractmethod
     def plugin(self, plugin_id: str) -> PluginStatus:
         """One plugin. Raises PluginUnknown."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _spawn(self, work: Any, name: str) -> None:
-        raise NotImplementedError
+        """Run something beside whoever asked."""
 
+    @abstractmethod
     async def _count_uses(self) -> None:
-        raise NotImplementedError
+        """Have the uses so far on record, as counts."""
 
     # installing
 

@@ -13,6 +13,7 @@ secret in an attribute that `repr`, logging or pickling would show, and take `by
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol, TypeAlias
 
@@ -52,7 +53,7 @@ class Hidden:
         raise TypeError(f"{type(self).__name__} holds a key and cannot be serialized")
 
 
-class Algorithm:
+class Algorithm(ABC):
     """A kind of key. `family`: what its keys are for."""
 
     family: ClassVar[str]
@@ -68,17 +69,17 @@ class Algorithm:
         """Whether FIPS 140-3 approves of it (`policy.STANDINGS` says by which document)."""
         return STANDINGS[self.name].approved
 
+    @abstractmethod
     def generate(self) -> bytes:
         """A new secret, in the canonical encoding."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check(self, secret: Buffer) -> None:
         """Pass when `secret` is a secret of this algorithm in its canonical encoding.
 
         Raises:
             InvalidKey: it is not.
         """
-        raise NotImplementedError
 
     def adopt(self, material: Buffer) -> bytes:
         """The canonical encoding of a key that somebody brings: that encoding itself, or PKCS #8 (DER or PEM).
@@ -111,30 +112,30 @@ class Sealed(Protocol):
     def aad(self) -> bytes: ...
 
 
-class Sealer(Hidden):
+class Sealer(Hidden, ABC):
     """A prepared key of an AEAD."""
 
     __slots__ = ()
 
+    @abstractmethod
     def seal(self, data: Buffer, aad: Buffer = b"") -> bytes:
         """Encrypt; `aad` is authenticated, not stored."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open(self, sealed: Buffer, aad: Buffer = b"") -> bytes:
         """Decrypt.
 
         Raises:
             CryptoFailed: it was not sealed with this key and `aad`.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def seal_many(self, data: Sequence[Buffer], aads: Sequence[bytes], before: bytes = b"") -> list[bytes]:
         """Encrypt many: for each `before + seal(data, before + aad)`, at less cost. As many aads as data."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open_many(self, items: Sequence[Sealed], before: bytes = b"") -> tuple[list[bytes | None], list[int]]:
         """Decrypt what `seal_many` made: the data, with None for each that fails, and the places of those."""
-        raise NotImplementedError
 
 
 class Aead(Algorithm):
@@ -142,9 +143,9 @@ class Aead(Algorithm):
 
     family = "aead"
 
+    @abstractmethod
     def prepare(self, secret: Buffer) -> Sealer:
         """Make a key ready for use (raises InvalidKey)."""
-        raise NotImplementedError
 
     def seal(self, secret: Buffer, data: Buffer, aad: Buffer = b"") -> bytes:
         """`prepare(secret).seal(data, aad)`, for a key that is used once."""
@@ -155,28 +156,28 @@ class Aead(Algorithm):
         return self.prepare(secret).open(sealed, aad)
 
 
-class Signer(Hidden):
+class Signer(Hidden, ABC):
     """A prepared signing key."""
 
     __slots__ = ()
 
+    @abstractmethod
     def sign(self, data: Buffer) -> bytes:
         """The signature of `data`, in the algorithm's own encoding."""
-        raise NotImplementedError
 
 
-class Verifier:
+class Verifier(ABC):
     """A prepared public key."""
 
     __slots__ = ()
 
+    @abstractmethod
     def verify(self, signature: Buffer, data: Buffer) -> None:
         """Pass when `signature` is one of `data`.
 
         Raises:
             CryptoFailed: it is not.
         """
-        raise NotImplementedError
 
 
 class Signature(Algorithm):
@@ -184,17 +185,17 @@ class Signature(Algorithm):
 
     family = "signature"
 
+    @abstractmethod
     def prepare(self, secret: Buffer) -> Signer:
         """Make a signing key ready for use (raises InvalidKey)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def verifier(self, public: Buffer) -> Verifier:
         """Make a public key ready for use (raises InvalidKey)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def public(self, secret: Buffer) -> bytes:
         """The public key in the algorithm's own encoding."""
-        raise NotImplementedError
 
     def sign(self, secret: Buffer, data: Buffer) -> bytes:
         """`prepare(secret).sign(data)`, for a key that is used once."""
@@ -218,13 +219,13 @@ class MacKey(Signer):
 
     __slots__ = ()
 
+    @abstractmethod
     def verify(self, tag: Buffer, data: Buffer) -> None:
         """Pass when `tag` is the one of `data`; compared in constant time.
 
         Raises:
             CryptoFailed: it is not.
         """
-        raise NotImplementedError
 
 
 class Mac(Algorithm):
@@ -232,9 +233,9 @@ class Mac(Algorithm):
 
     family = "mac"
 
+    @abstractmethod
     def prepare(self, secret: Buffer) -> MacKey:
         """Make a key ready for use (raises InvalidKey)."""
-        raise NotImplementedError
 
     def sign(self, secret: Buffer, data: Buffer) -> bytes:
         """The tag of `data`."""
@@ -250,10 +251,11 @@ class Agreement(Algorithm):
 
     family = "agreement"
 
+    @abstractmethod
     def public(self, secret: Buffer) -> bytes:
         """The public key in the algorithm's own encoding."""
-        raise NotImplementedError
 
+    @abstractmethod
     def agree(self, secret: Buffer, peer: Buffer) -> bytes:
         """The shared secret with the owner of the public key `peer`: input for `kdf.hkdf`, never a key itself.
 
@@ -261,7 +263,6 @@ class Agreement(Algorithm):
             InvalidKey: `secret` is none.
             CryptoFailed: `peer` is not a valid public key (or the result would be all zero).
         """
-        raise NotImplementedError
 
 
 class Kem(Algorithm):
@@ -269,18 +270,19 @@ class Kem(Algorithm):
 
     family = "kem"
 
+    @abstractmethod
     def public(self, secret: Buffer) -> bytes:
         """The encapsulation key."""
-        raise NotImplementedError
 
+    @abstractmethod
     def encapsulate(self, public: Buffer) -> tuple[bytes, bytes]:
         """A fresh shared secret and its ciphertext for the owner of `public`.
 
         Raises:
             CryptoFailed: `public` is not a valid encapsulation key.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def decapsulate(self, secret: Buffer, ciphertext: Buffer) -> bytes:
         """The shared secret. A ciphertext of right length that was tampered with gives another secret, not an error.
 
@@ -288,7 +290,6 @@ class Kem(Algorithm):
             InvalidKey: `secret` is none.
             CryptoFailed: the ciphertext's length is wrong.
         """
-        raise NotImplementedError
 
 
 class Hpke(Algorithm):
@@ -296,17 +297,17 @@ class Hpke(Algorithm):
 
     family = "hpke"
 
+    @abstractmethod
     def public(self, secret: Buffer) -> bytes:
         """The recipient's public key."""
-        raise NotImplementedError
 
+    @abstractmethod
     def seal(self, public: Buffer, data: Buffer, info: Buffer = b"") -> bytes:
         """Encrypt to `public`; `info` is bound into the key schedule (raises CryptoFailed for a bad public key)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def open(self, secret: Buffer, sealed: Buffer, info: Buffer = b"") -> bytes:
         """Decrypt (raises CryptoFailed)."""
-        raise NotImplementedError
 
 
 def expect_length(secret: Buffer, expected: int, name: str) -> None:

@@ -65,10 +65,14 @@ def pkcs8(key: Any) -> bytes:
 class DirectSigner(Signer):
     """A key whose own `sign` is all there is to do."""
 
-    __slots__ = ("sign",)
+    __slots__ = ("_sign",)
 
     def __init__(self, key: _PrivateKey) -> None:
-        self.sign = key.sign  # type: ignore[method-assign]  # nothing stands between the caller and the library
+        self._sign = key.sign
+
+    def sign(self, data: Buffer) -> bytes:
+        """The library's signature."""
+        return self._sign(data)
 
 
 class DirectVerifier(Verifier):
