@@ -59,6 +59,15 @@ class Ticket:
         self.index = index
         self.journaled = journaled
 
+    def outcome(self, error: BaseException | None) -> Outcome:
+        """How it went: well, or with this error."""
+        if error is None:
+            return Outcome(self.id, self.index, "success", "", "yes")
+        code = error.code if isinstance(error, RustCareError) else type(error).__name__
+        if isinstance(error, asyncio.CancelledError):
+            code = "cancelled"
+        return Outcome(self.id, self.index, "failure", code, "unknown")
+
 
 class Gate(Line):
     """The gate of one kernel, on its line to the recorder.
@@ -228,13 +237,7 @@ class Gate(Line):
 
     def leave(self, ticket: Ticket, error: BaseException | None) -> None:
         """Note how it went; sent on soon."""
-        if error is None:
-            outcome = Outcome(ticket.id, ticket.index, "success", "", "yes")
-        else:
-            code = error.code if isinstance(error, RustCareError) else type(error).__name__
-            if isinstance(error, asyncio.CancelledError):
-                code = "cancelled"
-            outcome = Outcome(ticket.id, ticket.index, "failure", code, "unknown")
+        outcome = ticket.outcome(error)
         if ticket.journaled:
             self.spawn(self.end(outcome), "the outcome of a journaled attempt")
         else:

@@ -18,8 +18,8 @@ from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from rustcare_sdk.contracts.audit import Attempt, Outcome
-from rustcare_sdk.errors import AuditUnavailable, RustCareError
+from rustcare_sdk.contracts.audit import Attempt
+from rustcare_sdk.errors import AuditUnavailable
 
 from rustcare_kernel.catalog import current_operations
 
@@ -113,13 +113,8 @@ class Operations:
         return ticket
 
     async def _leave(self, ticket: Ticket, error: BaseException | None) -> None:
-        if error is None:
-            outcome = Outcome(ticket.id, ticket.index, "success", "", "yes")
-        else:
-            code = error.code if isinstance(error, RustCareError) else type(error).__name__
-            outcome = Outcome(ticket.id, ticket.index, "failure", code, "unknown")
         try:
-            await self.gate.end(outcome)
+            await self.gate.end(ticket.outcome(error))
         except AuditUnavailable:
             self.gate.log.error("the outcome of an operation waits in the journal", operation=ticket.id)
 
