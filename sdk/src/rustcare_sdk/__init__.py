@@ -7,7 +7,7 @@ SDK (`manifest`, `schema`, `hookspecs`, `testing`) runs on the host and may use 
 from .context import Context, Database, Delivery, KeyValue, Logger, PluginInfo, Secrets
 from .errors import RustCareError, ServiceError
 from .message import Call, Message
-from .plugin import Health, Plugin, serve, subscribe
+from .plugin import Health, Plugin, route, serve, subscribe
 
 __all__ = [
     "Call",
@@ -23,6 +23,7 @@ __all__ = [
     "RustCareError",
     "Secrets",
     "ServiceError",
+    "route",
     "serve",
     "subscribe",
 ]

@@ -1,4 +1,4 @@
-"""`Plugin`, the base of every plugin, and the marks `@subscribe` and `@serve` on its handlers.
+"""`Plugin`, the base of every plugin, and the marks `@subscribe`, `@serve` and `@route` on its handlers.
 
 Portable: the same source runs trusted in the kernel's process and sandboxed inside a component. Handlers are
 `async def handler(self, message)`; what a `@serve` handler returns is the answer, what it raises is the typed error.
@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, TypeVar
 
 from .errors import StateNotMigrated
+from .routes import Method, Route
 
 if typing.TYPE_CHECKING:
     from .context import Context
 
-__all__ = ["Handler", "Health", "Overflow", "Plugin", "handlers_of", "serve", "subscribe"]
+__all__ = ["Handler", "Health", "Overflow", "Plugin", "handlers_of", "route", "serve", "subscribe"]
 
 Overflow = Literal["block", "drop-oldest", "disconnect"]
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
@@ -30,20 +31,22 @@ _MARK = "__rustcare_handlers__"
 
 @dataclass(frozen=True)
 class Handler:
-    """One handler as declared. `kind` is `subscribe` or `serve`; `subject` a pattern or a service's name.
+    """One handler as declared. `kind` is `subscribe`, `serve` or `route`; `subject` a pattern, a service's name, or the
+    route's method and path.
 
     For subscribers: `group` (one member of a group gets each message), `queue` (bound of the queue, in messages),
     `overflow` (what happens when it is full: `block` the publisher, `drop-oldest` and count it, or `disconnect` the
     subscriber), `parallel` (how many messages at once; order is then kept for each partition key, or subject).
     """
 
-    kind: Literal["subscribe", "serve"]
+    kind: Literal["subscribe", "serve", "route"]
     subject: str
     method: str = ""
     group: str = ""
     queue: int = 1024
     overflow: Overflow = "block"
     parallel: int = 1
+    route: Route | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,12 @@ def subscribe(
 def serve(service: str) -> Callable[[F], F]:
     """Mark the handler that answers requests to a service."""
     return _mark(Handler("serve", service))
+
+
+def route(method: Method, path: str, **options: Any) -> Callable[[F], F]:
+    """Mark the handler that answers HTTP requests to a path; the options are those of `rustcare_sdk.routes.Route`."""
+    declared = Route(method, path, **options)
+    return _mark(Handler("route", declared.use, route=declared))
 
 
 def _mark(handler: Handler) -> Callable[[F], F]:
@@ -120,9 +129,28 @@ def handlers_of(plugin: type[Plugin]) -> tuple[Handler, ...]:
             elif name in found:
                 del found[name]  # overridden without a mark: no handler any more
     return tuple(
-        Handler(mark.kind, mark.subject, name, mark.group, mark.queue, mark.overflow, mark.parallel)
+        replace(mark, method=name, route=_typed(plugin, name, mark.route))
         for name, marks in found.items()
         for mark in marks
+    )
+
+
+def _typed(plugin: type[Plugin], method: str, declared: Route | None) -> Route | None:
+    """A route with the schemas of its body and its answer, from the handler's annotations."""
+    if declared is None:
+        return None
+    from ._json_schema import schema_of
+    from .contracts.http import HttpResponse
+    from .routes import content_type
+
+    body = content_type(payload_type(plugin, method))
+    answer = typing.get_type_hints(getattr(plugin, method)).get("return")
+    if answer is HttpResponse or answer is type(None):
+        answer = None
+    return replace(
+        declared,
+        body=schema_of(body) if body is not None else {},
+        answer=schema_of(answer) if answer is not None else {},
     )
 
 

@@ -6,4 +6,4 @@ and a new one understand each other.
 """
 
 # The modules are imported by whoever uses them: making dataclasses takes time, and nobody needs them all at the start.
-__all__ = ["audit", "compliance", "crypto", "fhir", "hl7", "plugin"]
+__all__ = ["audit", "authz", "compliance", "crypto", "fhir", "hl7", "http", "identity", "plugin"]

@@ -1,0 +1,373 @@
+"""Who somebody is: accounts, how they prove it, sessions and tokens.
+
+A principal is `user/ID` or `service/ID`. Everything belongs to the tenant of the message. Fields that hold a credential
+are left out of `repr`.
+
+| service or event | request | answer |
+|---|---|---|
+| `identity.authenticate` | `AuthenticateRequest` | `Authenticated` |
+| `identity.jwks` | `JwksRequest` | `JwksReply` |
+| `identity.revocations` | `RevocationsRequest` | `RevocationsReply` |
+| `identity.tenants` | `TenantsRequest` | `TenantsReply` |
+| `identity.token.issue` | `IssueRequest` | `TokenReply` |
+| `identity.token.refresh` | `RefreshRequest` | `TokenReply` |
+| `identity.token.revoke` | `RevokeTokenRequest` | `RevokeReply` |
+| `identity.setup.link` | `SetupRequest` | `SetupReply` |
+| `identity.account.create` | `CreateAccountRequest` | `CreateAccountReply` |
+| `identity.account.read` | `AccountRequest` | `AccountReply` |
+| `identity.account.list` | `AccountsRequest` | `AccountsReply` |
+| `identity.account.update` | `UpdateAccountRequest` | `AccountReply` |
+| `identity.account.disable` | `DisableRequest` | `AccountReply` |
+| `identity.account.unlock` | `AccountRequest` | `AccountReply` |
+| `identity.account.delete` | `AccountRequest` | `AccountReply` |
+| `identity.account.reset-mfa` | `AccountRequest` | `ResetReply` |
+| `identity.account.invite` | `InviteRequest` | `InviteReply` |
+| `identity.service.create` | `CreateServiceRequest` | `AccountReply` |
+| `identity.session.list` | `SessionsRequest` | `SessionsReply` |
+| `identity.session.revoke` | `RevokeRequest` | `RevokeReply` |
+| `identity.tenant.put` | `TenantRequest` | `TenantReply` |
+| `identity.key.create` | `CreateKeyRequest` | `CreateKeyReply` |
+| `identity.key.list` | `KeysRequest` | `KeysReply` |
+| `identity.key.revoke` | `KeysRequest` | `KeysReply` |
+| `identity.group.put` | `GroupRequest` | `GroupsReply` |
+| `identity.group.list` | `GroupRequest` | `GroupsReply` |
+| `identity.elevation.break-glass` | `BreakGlassRequest` | `ElevationInfo` |
+| `identity.elevation.delegate` | `DelegateRequest` | `ElevationInfo` |
+| `identity.elevation.list` | `ElevationsRequest` | `ElevationsReply` |
+| `identity.elevation.review` | `ElevationReviewRequest` | `ElevationInfo` |
+| `identity.revoked` | event `Revocation` | |
+| `identity.tenant.changed` | event `TenantInfo` | |
+| `identity.event` | event `SecurityEvent` | |
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ._identity_admin import (
+    AccountInfo,
+    AccountReply,
+    AccountRequest,
+    AccountsReply,
+    AccountsRequest,
+    BreakGlassRequest,
+    CreateAccountReply,
+    CreateAccountRequest,
+    CreateKeyReply,
+    CreateKeyRequest,
+    CreateServiceRequest,
+    DelegateRequest,
+    DisableRequest,
+    ElevationInfo,
+    ElevationReviewRequest,
+    ElevationsReply,
+    ElevationsRequest,
+    GroupInfo,
+    GroupRequest,
+    GroupsReply,
+    InviteReply,
+    InviteRequest,
+    KeyInfo,
+    KeysReply,
+    KeysRequest,
+    ResetReply,
+    RevokeReply,
+    RevokeRequest,
+    SessionInfo,
+    SessionsReply,
+    SessionsRequest,
+    SetupReply,
+    TenantInfo,
+    TenantReply,
+    TenantRequest,
+    TenantsReply,
+    TenantsRequest,
+    UpdateAccountRequest,
+)
+
+__all__ = [
+    "ACCOUNT_CREATE",
+    "ACCOUNT_DELETE",
+    "ACCOUNT_DISABLE",
+    "ACCOUNT_INVITE",
+    "ACCOUNT_LIST",
+    "ACCOUNT_READ",
+    "ACCOUNT_RESET_MFA",
+    "ACCOUNT_UNLOCK",
+    "ACCOUNT_UPDATE",
+    "AUTHENTICATE",
+    "BREAK_GLASS",
+    "DELEGATE",
+    "ELEVATION_LIST",
+    "ELEVATION_REVIEW",
+    "EVENT",
+    "GROUP_LIST",
+    "GROUP_PUT",
+    "JWKS",
+    "KEY_CREATE",
+    "KEY_LIST",
+    "KEY_REVOKE",
+    "REVOCATIONS",
+    "REVOKED",
+    "SERVICE_CREATE",
+    "SESSION_LIST",
+    "SESSION_REVOKE",
+    "SETUP_LINK",
+    "TENANTS",
+    "TENANT_CHANGED",
+    "TENANT_PUT",
+    "TOKEN_ISSUE",
+    "TOKEN_REFRESH",
+    "TOKEN_REVOKE",
+    "AccountInfo",
+    "AccountReply",
+    "AccountRequest",
+    "AccountsReply",
+    "AccountsRequest",
+    "AuthenticateRequest",
+    "Authenticated",
+    "BreakGlassRequest",
+    "CreateAccountReply",
+    "CreateAccountRequest",
+    "CreateKeyReply",
+    "CreateKeyRequest",
+    "CreateServiceRequest",
+    "DelegateRequest",
+    "DisableRequest",
+    "ElevationInfo",
+    "ElevationReviewRequest",
+    "ElevationsReply",
+    "ElevationsRequest",
+    "GroupInfo",
+    "GroupRequest",
+    "GroupsReply",
+    "InviteReply",
+    "InviteRequest",
+    "IssueRequest",
+    "JwksReply",
+    "JwksRequest",
+    "KeyInfo",
+    "KeysReply",
+    "KeysRequest",
+    "RefreshRequest",
+    "ResetReply",
+    "Revocation",
+    "RevocationsReply",
+    "RevocationsRequest",
+    "RevokeReply",
+    "RevokeRequest",
+    "RevokeTokenRequest",
+    "SecurityEvent",
+    "SessionInfo",
+    "SessionsReply",
+    "SessionsRequest",
+    "SetupReply",
+    "SetupRequest",
+    "TenantInfo",
+    "TenantReply",
+    "TenantRequest",
+    "TenantsReply",
+    "TenantsRequest",
+    "TokenReply",
+    "UpdateAccountRequest",
+]
+
+#: Service: whose credential this is (`AuthenticateRequest` → `Authenticated`). Asked by the gateway; not put on record.
+AUTHENTICATE = "identity.authenticate"
+#: Service: the public keys that tokens are signed with (`JwksRequest` → `JwksReply`).
+JWKS = "identity.jwks"
+#: Service: what was revoked since (`RevocationsRequest` → `RevocationsReply`).
+REVOCATIONS = "identity.revocations"
+#: Service: the tenants (`TenantsRequest` → `TenantsReply`).
+TENANTS = "identity.tenants"
+#: Service: a token for an account, or a narrower one for the caller (`IssueRequest` → `TokenReply`).
+TOKEN_ISSUE = "identity.token.issue"
+#: Service: the next pair of tokens of a family (`RefreshRequest` → `TokenReply`).
+TOKEN_REFRESH = "identity.token.refresh"
+#: Service: end a token and its family (`RevokeTokenRequest` → `RevokeReply`).
+TOKEN_REVOKE = "identity.token.revoke"
+#: Service: the link that makes the first administrator (`SetupRequest` → `SetupReply`). For the operator alone.
+SETUP_LINK = "identity.setup.link"
+#: Service: a new user (`CreateAccountRequest` → `CreateAccountReply`).
+ACCOUNT_CREATE = "identity.account.create"
+#: Service: one account (`AccountRequest` → `AccountReply`).
+ACCOUNT_READ = "identity.account.read"
+#: Service: the accounts of a tenant (`AccountsRequest` → `AccountsReply`).
+ACCOUNT_LIST = "identity.account.list"
+#: Service: change an account (`UpdateAccountRequest` → `AccountReply`).
+ACCOUNT_UPDATE = "identity.account.update"
+#: Service: disable or enable an account (`DisableRequest` → `AccountReply`).
+ACCOUNT_DISABLE = "identity.account.disable"
+#: Service: forget the failures that locked an account (`AccountRequest` → `AccountReply`).
+ACCOUNT_UNLOCK = "identity.account.unlock"
+#: Service: take an account away for good (`AccountRequest` → `AccountReply`).
+ACCOUNT_DELETE = "identity.account.delete"
+#: Service: take all second factors and sessions away (`AccountRequest` → `ResetReply`).
+ACCOUNT_RESET_MFA = "identity.account.reset-mfa"
+#: Service: a new link to set credentials (`InviteRequest` → `InviteReply`).
+ACCOUNT_INVITE = "identity.account.invite"
+#: Service: a new service account (`CreateServiceRequest` → `AccountReply`).
+SERVICE_CREATE = "identity.service.create"
+#: Service: the sessions of an account (`SessionsRequest` → `SessionsReply`).
+SESSION_LIST = "identity.session.list"
+#: Service: end sessions (`RevokeRequest` → `RevokeReply`).
+SESSION_REVOKE = "identity.session.revoke"
+#: Service: make or change a tenant (`TenantRequest` → `TenantReply`).
+TENANT_PUT = "identity.tenant.put"
+#: Service: a new API key (`CreateKeyRequest` → `CreateKeyReply`).
+KEY_CREATE = "identity.key.create"
+#: Service: API keys (`KeysRequest` → `KeysReply`).
+KEY_LIST = "identity.key.list"
+#: Service: end an API key (`KeysRequest` → `KeysReply`).
+KEY_REVOKE = "identity.key.revoke"
+#: Service: make, change or delete a group (`GroupRequest` → `GroupsReply`).
+GROUP_PUT = "identity.group.put"
+#: Service: groups (`GroupRequest` → `GroupsReply`).
+GROUP_LIST = "identity.group.list"
+#: Service: emergency access (`BreakGlassRequest` → `ElevationInfo`).
+BREAK_GLASS = "identity.elevation.break-glass"
+#: Service: let somebody act on one's behalf (`DelegateRequest` → `ElevationInfo`).
+DELEGATE = "identity.elevation.delegate"
+#: Service: elevations (`ElevationsRequest` → `ElevationsReply`).
+ELEVATION_LIST = "identity.elevation.list"
+#: Service: review or end an elevation (`ElevationReviewRequest` → `ElevationInfo`).
+ELEVATION_REVIEW = "identity.elevation.review"
+#: Event, confirmed: a credential is not valid any more (`Revocation`). It is published before whoever revoked is answered.
+REVOKED = "identity.revoked"
+#: Event: a tenant was made or changed (`TenantInfo`).
+TENANT_CHANGED = "identity.tenant.changed"
+#: Event: what concerns security, for the audit log and alerts (`SecurityEvent`).
+EVENT = "identity.event"
+
+
+@dataclass(frozen=True)
+class AuthenticateRequest:
+    """A credential as it came: a session's cookie, an API key, or the SHA-256 of a client certificate (hex).
+
+    `tenant`: the one that the request is for, empty when it said none.
+    """
+
+    kind: Literal["session", "key", "certificate"]
+    credential: str = field(repr=False)
+    tenant: str = ""
+    address: str = ""
+
+
+@dataclass(frozen=True)
+class Authenticated:
+    """Whose it is; see `http.Caller` for what the fields mean. The answer may be kept until `keep` (Unix seconds)."""
+
+    principal: str
+    tenant: str
+    scopes: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    aal: int = 1
+    session: str = ""
+    authenticated: float = 0.0
+    on_behalf: str = ""
+    purpose: str = ""
+    name: str = ""
+    keep: float = 0.0
+
+
+@dataclass(frozen=True)
+class JwksRequest:
+    """Nothing to say."""
+
+
+@dataclass(frozen=True)
+class JwksReply:
+    """`keys`: JWKs with `kid` and `alg` (RFC 7517), those to come included. Tokens have this `issuer`."""
+
+    issuer: str
+    keys: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Revocation:
+    """What is not valid any more: all of an account's sessions and tokens that were made before `before`, one session with
+    its tokens, one token (`jti`), or one API key. `until` (Unix seconds): after it nothing that this ended could be valid."""
+
+    revision: int
+    kind: Literal["account", "session", "token", "key"]
+    id: str
+    tenant: str
+    before: float = 0.0
+    until: float = 0.0
+
+
+@dataclass(frozen=True)
+class RevocationsRequest:
+    """All revocations with a revision above `since` that still matter."""
+
+    since: int = 0
+
+
+@dataclass(frozen=True)
+class RevocationsReply:
+    """In the order of their revision."""
+
+    revision: int
+    revocations: list[Revocation] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class IssueRequest:
+    """An access token (a JWT, RFC 9068) for an account, for an audience, with at most the account's own scopes.
+
+    With `account` empty: for the principal of the message. `lifetime` in seconds is bounded by the tenant's settings.
+    `refresh`: with a refresh token, the first of a family. `session`: the tokens end with it.
+    """
+
+    audience: str = ""
+    scopes: list[str] = field(default_factory=list)
+    account: str = ""
+    lifetime: int = 0
+    refresh: bool = False
+    session: str = ""
+
+
+@dataclass(frozen=True)
+class TokenReply:
+    """`expires_in` seconds."""
+
+    access_token: str = field(repr=False)
+    expires_in: int
+    scopes: list[str] = field(default_factory=list)
+    refresh_token: str = field(default="", repr=False)
+    token_type: str = "Bearer"
+
+
+@dataclass(frozen=True)
+class RefreshRequest:
+    """A refresh token is used once. One that is used again, past the grace, ends its whole family."""
+
+    refresh_token: str = field(repr=False)
+    scopes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class RevokeTokenRequest:
+    """An access or a refresh token. One that is not known is no error (RFC 7009)."""
+
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class SetupRequest:
+    """Nothing to say."""
+
+
+@dataclass(frozen=True)
+class SecurityEvent:
+    """`action`: `login.succeeded`, `login.failed`, `account.locked`, `mfa.added`, `session.ended`, … `outcome`: `success` or
+    `failure`; `account`: its id, empty when there is none; `code`: why it failed; `details`: nothing personal, no secret."""
+
+    action: str
+    outcome: Literal["success", "failure"] = "success"
+    account: str = ""
+    session: str = ""
+    code: str = ""
+    address: str = ""
+    details: dict[str, str] = field(default_factory=dict)
