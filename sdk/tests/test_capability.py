@@ -218,7 +218,7 @@ def test_canonical_form(text: str, canonical: str) -> None:
     [
         ("publish", "expected kind:action@scope", "such as"),
         ("buss:publish@a", "expected one of bus, clock, db", "did you mean bus?"),
-        ("bus:publsh@a", "expected one of publish, request, serve, subscribe", "did you mean publish?"),
+        ("bus:publsh@a", "expected one of originate, publish, request, serve, subscribe", "did you mean publish?"),
         ("bus:publish", "expected a subject pattern", "such as bus:publish@hl7.adt.*"),
         ("bus:publish@", "expected a scope after the @", ""),
         ("bus:publish@a.b*", "expected a subject pattern", "whole token"),

@@ -32,7 +32,7 @@ _DB = {
 _SECRETS = {"hmac_sha256": "use", "reveal": "reveal", "create": "create"}
 _WHOLE = {"kv": "kv", "db": "db", "secrets": "secret"}
 #: What a plugin may use without the syntax tree showing it.
-_INVISIBLE = frozenset({"net:connect", "http:request", "http:route", "fs:read", "fs:write", "plugin:observe"})
+_INVISIBLE = frozenset({"net:connect", "http:request", "fs:read", "fs:write", "plugin:observe"})
 
 
 def check_uses(trees: Mapping[str, ast.Module], manifest: Manifest) -> Iterator[_Found]:
@@ -126,6 +126,9 @@ class _Finder(ast.NodeVisitor):
         for mark in node.decorator_list:
             if isinstance(mark, ast.Call) and mark.args and _last_name(mark.func) in ("subscribe", "serve"):
                 self._add(mark, f"bus:{_last_name(mark.func)}", self._text(mark.args[0]))
+            elif isinstance(mark, ast.Call) and len(mark.args) > 1 and _last_name(mark.func) == "route":
+                method, path = self._text(mark.args[0]), self._text(mark.args[1])
+                self._add(mark, "http:route", f"{method} {path}" if method and path else None)
         self.generic_visit(node)
 
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
@@ -141,7 +144,9 @@ class _Finder(ast.NodeVisitor):
             part = function.value
             if holder in _CONTEXTS and function.attr in _BUS:
                 self._add(node, f"bus:{_BUS[function.attr]}", self._text(_argument(node, 0, "subject", "service")))
-            elif holder in _CONTEXTS and function.attr == "listen":
+                if any(keyword.arg == "call" for keyword in node.keywords):
+                    self._add(node, "bus:originate", None)
+            elif holder in _CONTEXTS and function.attr in ("listen", "serve_protocol"):
                 self._add(node, "net:listen", self._address(node))
             elif isinstance(part, ast.Attribute) and _last_name(part.value) in _CONTEXTS:
                 self._part(node, part, function.attr)

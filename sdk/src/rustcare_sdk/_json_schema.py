@@ -67,7 +67,7 @@ def _dataclass(cls: type, definitions: dict[str, Any]) -> dict[str, Any]:
         hints = typing.get_type_hints(cls, include_extras=True)
         properties: dict[str, Any] = {}
         required = []
-        for field in dataclasses.fields(cls):  # type: ignore[arg-type]  # checked by the caller
+        for field in dataclasses.fields(cls):
             found = _schema(hints[field.name], definitions)
             if field.default is not dataclasses.MISSING:
                 if isinstance(field.default, (str, int, float, bool, type(None))):

@@ -53,6 +53,7 @@ KINDS: Mapping[str, Mapping[str, Action]] = MappingProxyType(
             "subscribe": Action("receive events", SUBJECT_PATTERN),
             "request": Action("ask a service", SUBJECT, _RATE),
             "serve": Action("answer requests to a service", SUBJECT),
+            "originate": Action("say for which tenant and principal a call is (trusted tier only)", NAME, _RATE),
         },
         "db": {
             "read": Action("query the plugin's own database", NAME, _RATE),

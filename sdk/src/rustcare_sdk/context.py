@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Any, Literal, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload
+
+if TYPE_CHECKING:
+    from .message import Call
 
 __all__ = ["Context", "Database", "Delivery", "KeyValue", "Listener", "Logger", "PluginInfo", "Queries", "Secrets"]
 
@@ -147,23 +150,49 @@ class Context(Protocol):
         ...
 
     @overload
-    async def publish(self, subject: str, data: Any = None, *, headers: Mapping[str, str] | None = None) -> None: ...
+    async def publish(
+        self, subject: str, data: Any = None, *, headers: Mapping[str, str] | None = None, call: Call | None = None
+    ) -> None: ...
     @overload
     async def publish(
-        self, subject: str, data: Any = None, *, headers: Mapping[str, str] | None = None, confirm: Literal[True]
+        self,
+        subject: str,
+        data: Any = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        confirm: Literal[True],
+        call: Call | None = None,
     ) -> Delivery: ...
     async def publish(
-        self, subject: str, data: Any = None, *, headers: Mapping[str, str] | None = None, confirm: bool = False
+        self,
+        subject: str,
+        data: Any = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        confirm: bool = False,
+        call: Call | None = None,
     ) -> Delivery | None:
-        """Tell every subscriber (`bus:publish@SUBJECT`). With `confirm`, return when all of them have handled it."""
+        """Tell every subscriber (`bus:publish@SUBJECT`). With `confirm`, return when all of them have handled it.
+
+        `call`: as for `request`.
+        """
         ...
 
     async def request(
-        self, service: str, data: Any = None, *, timeout: float | None = None, type: type[T] | None = None
+        self,
+        service: str,
+        data: Any = None,
+        *,
+        timeout: float | None = None,
+        type: type[T] | None = None,
+        call: Call | None = None,
     ) -> Any:
         """Ask the one provider of a service (`bus:request@SERVICE`).
 
         `timeout` is in seconds and never extends the caller's own deadline. With `type` the answer is that type.
+
+        `call` (*trusted only*, `bus:originate@TENANT`): for whom this is, said by whoever lets calls in from outside and
+        has found that out. It replaces the call and the deadline of the message that is being handled.
 
         Raises:
             NoProvider, DeadlineExceeded, CapabilityDenied, InvalidPayload, or the provider's own typed error.
@@ -202,5 +231,15 @@ class Context(Protocol):
         """Serve TCP (`net:listen@HOST:PORT`): `handler(reader, writer)` of asyncio streams for each connection.
 
         Listener and connections are closed when the plugin stops. Port 0 takes a free one.
+        """
+        ...
+
+    async def serve_protocol(
+        self, host: str, port: int, protocol: Callable[[], Any], *, ssl: Any = None, backlog: int = 2048
+    ) -> Listener:
+        """Serve TCP with asyncio protocols (`net:listen@HOST:PORT`): `protocol()` makes one for each connection.
+
+        For servers that bring their own protocol, such as HTTP. As with `listen`, the next version takes over the socket
+        and no connection is refused meanwhile. The connections are the protocol's own: `stop` ends them.
         """
         ...

@@ -38,7 +38,7 @@ ALLOWED_NAMES: Mapping[str, frozenset[str]] = {
 }
 #: The portable modules of the SDK.
 PORTABLE_SDK = frozenset(
-    ("capability", "codec", "context", "contracts", "errors", "message", "plugin", "subjects", "version")
+    ("capability", "codec", "context", "contracts", "errors", "message", "plugin", "routes", "subjects", "version")
 )
 
 _HINTS = {
@@ -70,6 +70,7 @@ _TRUSTED = {
     "db": "use ctx.kv, or ask a plugin that serves it over the bus",
     "spawn": "a handler does its work before it returns",
     "listen": "ask a plugin that serves it over the bus",
+    "serve_protocol": "declare routes with @route",
 }
 _CONTEXTS = frozenset({"ctx", "_ctx"})
 _CLOCKS = frozenset({"now", "utcnow", "today"})

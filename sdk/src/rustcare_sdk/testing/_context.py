@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rustcare_sdk.capability import net_scope
 from rustcare_sdk.context import Database, Delivery, KeyValue, Listener, Logger, PluginInfo, Secrets
 from rustcare_sdk.errors import InvalidPayload, NotPortable, StoreError
+from rustcare_sdk.message import Call
 
 from ._database import MemoryDatabase, MemoryKeyValue
 from ._records import LogEntry
@@ -72,13 +73,34 @@ class HarnessContext:
         return self._random.randbytes(size)
 
     async def publish(
-        self, subject: str, data: Any = None, *, headers: Mapping[str, str] | None = None, confirm: bool = False
+        self,
+        subject: str,
+        data: Any = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        confirm: bool = False,
+        call: Call | None = None,
     ) -> Any:
-        delivery: Delivery = await self._owner.publish_from_plugin(subject, data, headers, confirm)
+        self._originates(call)
+        delivery: Delivery = await self._owner.publish_from_plugin(subject, data, headers, confirm, call)
         return delivery if confirm else None
 
-    async def request(self, service: str, data: Any = None, *, timeout: float | None = None, type: Any = None) -> Any:
-        return await self._owner.request_from_plugin(service, data, timeout, type)
+    async def request(
+        self,
+        service: str,
+        data: Any = None,
+        *,
+        timeout: float | None = None,
+        type: Any = None,
+        call: Call | None = None,
+    ) -> Any:
+        self._originates(call)
+        return await self._owner.request_from_plugin(service, data, timeout, type, call)
+
+    def _originates(self, call: Call | None) -> None:
+        if call is not None:
+            self._trusted_only("call=")
+            self._owner.check("bus", "originate", call.tenant)
 
     @property
     def db(self) -> Database:
@@ -109,6 +131,17 @@ class HarnessContext:
         self._owner.check("net", "listen", net_scope(host, port))
         listener = _Listener(handler, self._owner.crashes)
         listener.server = await asyncio.start_server(listener.connected, host, port, ssl=ssl, limit=limit)
+        self._listeners.append(listener)
+        return listener
+
+    async def serve_protocol(
+        self, host: str, port: int, protocol: Callable[[], Any], *, ssl: Any = None, backlog: int = 2048
+    ) -> Listener:
+        self._trusted_only("ctx.serve_protocol")
+        self._owner.check("net", "listen", net_scope(host, port))
+        listener = _Listener(None, self._owner.crashes)
+        loop = asyncio.get_running_loop()
+        listener.server = await loop.create_server(protocol, host, port, ssl=ssl, backlog=backlog)
         self._listeners.append(listener)
         return listener
 
@@ -181,7 +214,7 @@ class _Listener:
 
     server: asyncio.Server
 
-    def __init__(self, handler: Connection, crashes: list[BaseException]) -> None:
+    def __init__(self, handler: Connection | None, crashes: list[BaseException]) -> None:
         self._handler = handler
         self._crashes = crashes
         self._connections: set[asyncio.Task[None]] = set()
@@ -189,6 +222,7 @@ class _Listener:
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
+        assert self._handler is not None, "a protocol handles its connections itself"
         self._connections.add(task)
         try:
             await self._handler(reader, writer)

@@ -17,6 +17,7 @@ import msgspec
 from rustcare_sdk import codec
 from rustcare_sdk.capability import Capability, covers, parse
 from rustcare_sdk.context import Delivery, PluginInfo
+from rustcare_sdk.contracts.http import Caller, HttpResponse
 from rustcare_sdk.errors import (
     CapabilityDenied,
     DeadlineExceeded,
@@ -34,6 +35,7 @@ from rustcare_sdk.subjects import check_pattern, check_subject, pattern_matches
 from ._config import effective_config
 from ._context import HarnessContext
 from ._database import MemoryDatabase
+from ._http import ask_route
 from ._records import LogEntry, Use
 
 __all__ = ["PluginHarness", "harness"]
@@ -121,6 +123,9 @@ class PluginHarness:
             )
         self._handlers = handlers_of(cls)
         for handler in self._handlers:
+            if handler.kind == "route":
+                self.check("http", "route", handler.subject)
+                continue
             check_pattern(handler.subject) if handler.kind == "subscribe" else check_subject(handler.subject)
             self.check("bus", handler.kind, handler.subject)
         schema = self.manifest.config.schema if self.manifest.config is not None else None
@@ -228,6 +233,29 @@ class PluginHarness:
         message = self._message(service, data, source, self._call(tenant, principal), headers, timeout)
         return await self._answered(message, lambda: self._invoke(handler, message), type)
 
+    async def http(
+        self,
+        method: str,
+        target: str,
+        *,
+        json: Any = None,
+        form: Mapping[str, str] | None = None,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        cookies: Mapping[str, str] | None = None,
+        caller: Caller | None = None,
+        base: str = "https://test.example",
+        address: str = "192.0.2.1",
+    ) -> HttpResponse:
+        """Ask a route of the plugin, as the gateway would after it let the caller in; its answer, or its typed error.
+
+        `target` is path and query. `caller` also says for which tenant and principal the message is; left out, the harness's
+        own (with no scopes). `content` of the answer is as a client would decode it. AssertionError when no route fits.
+        """
+        return await ask_route(
+            self, method, target, json, form, body, dict(headers or {}), dict(cookies or {}), caller, base, address
+        )
+
     def _subscribed(self, subject: str) -> list[Handler]:
         return [item for item in self._handlers if item.kind == "subscribe" and pattern_matches(item.subject, subject)]
 
@@ -258,7 +286,11 @@ class PluginHarness:
 
     async def _invoke(self, handler: Handler, message: Message[Any]) -> Any:
         wanted = payload_type(type(self.plugin), handler.method)
-        data = self._as_type(message.data, wanted, f"data of {handler.subject}")
+        data = (
+            message.data
+            if handler.kind == "route"
+            else self._as_type(message.data, wanted, f"data of {handler.subject}")
+        )
         token = _current.set(msgspec.structs.replace(message, data=data))
         try:
             return await getattr(self.plugin, handler.method)(_current.get())
@@ -311,11 +343,11 @@ class PluginHarness:
         self._subscribers.append((pattern, handler, type))
 
     async def publish_from_plugin(
-        self, subject: str, data: Any, headers: Mapping[str, str] | None, confirm: bool
+        self, subject: str, data: Any, headers: Mapping[str, str] | None, confirm: bool, call: Call | None = None
     ) -> Delivery:
         """`ctx.publish`."""
         check_subject(subject)
-        message = self._sent("publish", subject, data, headers, None)
+        message = self._sent("publish", subject, data, headers, None, call)
         self.published.append(message)
         receivers: list[Callable[[], Any]] = []
         for pattern, function, wanted in self._subscribers:
@@ -351,10 +383,12 @@ class PluginHarness:
         while self._deliveries:
             await asyncio.wait(self._deliveries)
 
-    async def request_from_plugin(self, service: str, data: Any, timeout: float | None, wanted: Any) -> Any:
+    async def request_from_plugin(
+        self, service: str, data: Any, timeout: float | None, wanted: Any, call: Call | None = None
+    ) -> Any:
         """`ctx.request`."""
         check_subject(service)
-        message = self._sent("request", service, data, None, timeout)
+        message = self._sent("request", service, data, None, timeout, call)
         self.requested.append(message)
         handler = self._served(service)
         if service in self._answers:
@@ -376,11 +410,18 @@ class PluginHarness:
         return answer(msgspec.structs.replace(message, data=self._as_type(message.data, wanted, message.subject)))
 
     def _sent(
-        self, action: str, subject: str, data: Any, headers: Mapping[str, str] | None, timeout: float | None
+        self,
+        action: str,
+        subject: str,
+        data: Any,
+        headers: Mapping[str, str] | None,
+        timeout: float | None,
+        call: Call | None,
     ) -> Message[Any]:
         self.check("bus", action, subject)
         above = _current.get()
-        call = self.call if above is None else above.call
+        if call is None:
+            call = self.call if above is None else above.call
         return self._message(subject, data, self.manifest.plugin.id, call, headers, timeout)
 
     # capabilities
