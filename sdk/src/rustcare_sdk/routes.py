@@ -172,11 +172,11 @@ def route_service(plugin: str, method: str, index: int = 0) -> str:
 
 
 def content_type(payload: Any) -> Any:
-    """The `T` of `HttpRequest[T]`, or None when the handler takes the body as it is."""
+    """The `T` of `HttpRequest[T]`, or None when the handler takes the body as it is (`HttpRequest[None]`, `[Any]`)."""
     arguments = typing.get_args(payload)
-    return (
-        arguments[0] if arguments and arguments[0] is not Any and not isinstance(arguments[0], typing.TypeVar) else None
-    )
+    if not arguments or arguments[0] in (Any, type(None)) or isinstance(arguments[0], typing.TypeVar):
+        return None
+    return arguments[0]
 
 
 def content_of(
