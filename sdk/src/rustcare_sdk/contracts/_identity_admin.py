@@ -53,7 +53,9 @@ class AccountInfo:
 
     `state`: `invited` (no credential yet), `active`, `locked` (by failures, until `locked_until`), `disabled`. Times are
     Unix seconds, 0 for never. `factors`: kinds of authenticators it has (`password`, `totp`, `passkey`, `recovery`).
-    `roles` and `scopes` include what comes from `groups` (ids).
+    `roles` and `scopes` include what comes from `groups` (ids). `own_roles` are those given to the account itself.
+    `external_id`: what a provisioning client calls it. `attributes`: what is kept of it beyond that (name parts, further
+    addresses, …), as JSON; nothing of it decides anything. `updated`: when it last changed.
     """
 
     id: str
@@ -73,6 +75,10 @@ class AccountInfo:
     last_login: float = 0.0
     locked_until: float = 0.0
     version: int = 1
+    own_roles: list[str] = field(default_factory=list)
+    external_id: str = ""
+    attributes: dict[str, Any] = field(default_factory=dict, repr=False)
+    updated: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,8 @@ class AccountsReply:
 class CreateAccountRequest:
     """A new user. Without a `password` they are invited: they set it, or a passkey, through a link that works once.
 
-    `mail`: send the link to the address; else the reply holds it.
+    `mail`: send the link to the address; else the reply holds it. `disabled`: it can not be used until it is enabled.
+    `external_id`, `attributes`: see `AccountInfo`.
     """
 
     name: str
@@ -123,6 +130,9 @@ class CreateAccountRequest:
     roles: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
     mail: bool = False
+    external_id: str = ""
+    attributes: dict[str, Any] = field(default_factory=dict, repr=False)
+    disabled: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,7 +145,11 @@ class CreateAccountReply:
 
 @dataclass(frozen=True)
 class UpdateAccountRequest:
-    """Change what is not None. `version`: refuse unless it is the current one; 0 for any."""
+    """Change what is not None. `version`: refuse unless it is the current one; 0 for any.
+
+    `password`: set by an administrator; it has to keep the same rules as one that its user sets, and ends the account's
+    sessions. Empty takes it away.
+    """
 
     account: str
     name: str | None = None
@@ -144,6 +158,9 @@ class UpdateAccountRequest:
     roles: list[str] | None = None
     groups: list[str] | None = None
     version: int = 0
+    external_id: str | None = None
+    attributes: dict[str, Any] | None = field(default=None, repr=False)
+    password: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -336,7 +353,7 @@ class InviteReply:
 
 @dataclass(frozen=True)
 class GroupInfo:
-    """A group: its members hold its roles."""
+    """A group: its members (ids of accounts) hold its roles. `external_id`: what a provisioning client calls it."""
 
     id: str
     tenant: str
@@ -344,11 +361,17 @@ class GroupInfo:
     roles: list[str] = field(default_factory=list)
     members: list[str] = field(default_factory=list)
     version: int = 1
+    external_id: str = ""
+    created: float = 0.0
+    updated: float = 0.0
 
 
 @dataclass(frozen=True)
 class GroupRequest:
-    """Make (empty `id`) or change a group; what is None stays. `delete` takes it away."""
+    """Make (empty `id`) or change a group; what is None stays. `delete` takes it away.
+
+    `members` replaces them all; `add` and `remove` change some, so that two who do it at once lose nothing.
+    """
 
     id: str = ""
     name: str | None = None
@@ -356,6 +379,9 @@ class GroupRequest:
     members: list[str] | None = None
     delete: bool = False
     version: int = 0
+    external_id: str | None = None
+    add: list[str] = field(default_factory=list)
+    remove: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
