@@ -35,6 +35,14 @@ are left out of `repr`.
 | `identity.elevation.delegate` | `DelegateRequest` | `ElevationInfo` |
 | `identity.elevation.list` | `ElevationsRequest` | `ElevationsReply` |
 | `identity.elevation.review` | `ElevationReviewRequest` | `ElevationInfo` |
+| `identity.mfa.list` | `FactorsRequest` | `FactorsReply` |
+| `identity.mfa.totp.begin` | `TotpBeginRequest` | `TotpBeginReply` |
+| `identity.mfa.totp.confirm` | `TotpConfirmRequest` | `FactorReply` |
+| `identity.mfa.passkey.begin` | `PasskeyBeginRequest` | `PasskeyBeginReply` |
+| `identity.mfa.passkey.finish` | `PasskeyFinishRequest` | `FactorReply` |
+| `identity.mfa.recovery.generate` | `RecoveryRequest` | `RecoveryReply` |
+| `identity.mfa.rename` | `RenameFactorRequest` | `FactorReply` |
+| `identity.mfa.remove` | `RemoveFactorRequest` | `FactorsReply` |
 | `identity.revoked` | event `Revocation` | |
 | `identity.tenant.changed` | event `TenantInfo` | |
 | `identity.event` | event `SecurityEvent` | |
@@ -85,6 +93,22 @@ from ._identity_admin import (
     TenantsRequest,
     UpdateAccountRequest,
 )
+from ._identity_factors import (
+    FactorInfo,
+    FactorReply,
+    FactorsReply,
+    FactorsRequest,
+    PasskeyBeginReply,
+    PasskeyBeginRequest,
+    PasskeyFinishRequest,
+    RecoveryReply,
+    RecoveryRequest,
+    RemoveFactorRequest,
+    RenameFactorRequest,
+    TotpBeginReply,
+    TotpBeginRequest,
+    TotpConfirmRequest,
+)
 
 __all__ = [
     "ACCOUNT_CREATE",
@@ -108,6 +132,14 @@ __all__ = [
     "KEY_CREATE",
     "KEY_LIST",
     "KEY_REVOKE",
+    "MFA_LIST",
+    "MFA_PASSKEY_BEGIN",
+    "MFA_PASSKEY_FINISH",
+    "MFA_RECOVERY_GENERATE",
+    "MFA_REMOVE",
+    "MFA_RENAME",
+    "MFA_TOTP_BEGIN",
+    "MFA_TOTP_CONFIRM",
     "REVOCATIONS",
     "REVOKED",
     "SERVICE_CREATE",
@@ -139,6 +171,10 @@ __all__ = [
     "ElevationReviewRequest",
     "ElevationsReply",
     "ElevationsRequest",
+    "FactorInfo",
+    "FactorReply",
+    "FactorsReply",
+    "FactorsRequest",
     "GroupInfo",
     "GroupRequest",
     "GroupsReply",
@@ -150,7 +186,14 @@ __all__ = [
     "KeyInfo",
     "KeysReply",
     "KeysRequest",
+    "PasskeyBeginReply",
+    "PasskeyBeginRequest",
+    "PasskeyFinishRequest",
+    "RecoveryReply",
+    "RecoveryRequest",
     "RefreshRequest",
+    "RemoveFactorRequest",
+    "RenameFactorRequest",
     "ResetReply",
     "Revocation",
     "RevocationsReply",
@@ -170,6 +213,9 @@ __all__ = [
     "TenantsReply",
     "TenantsRequest",
     "TokenReply",
+    "TotpBeginReply",
+    "TotpBeginRequest",
+    "TotpConfirmRequest",
     "UpdateAccountRequest",
 ]
 
@@ -233,6 +279,22 @@ DELEGATE = "identity.elevation.delegate"
 ELEVATION_LIST = "identity.elevation.list"
 #: Service: review or end an elevation (`ElevationReviewRequest` → `ElevationInfo`).
 ELEVATION_REVIEW = "identity.elevation.review"
+#: Service: what second factors an account has (`FactorsRequest` → `FactorsReply`).
+MFA_LIST = "identity.mfa.list"
+#: Service: enrol an authenticator app (`TotpBeginRequest` → `TotpBeginReply`).
+MFA_TOTP_BEGIN = "identity.mfa.totp.begin"
+#: Service: take an authenticator app into use (`TotpConfirmRequest` → `FactorReply`).
+MFA_TOTP_CONFIRM = "identity.mfa.totp.confirm"
+#: Service: options for a new passkey (`PasskeyBeginRequest` → `PasskeyBeginReply`).
+MFA_PASSKEY_BEGIN = "identity.mfa.passkey.begin"
+#: Service: take a new passkey into use (`PasskeyFinishRequest` → `FactorReply`).
+MFA_PASSKEY_FINISH = "identity.mfa.passkey.finish"
+#: Service: new recovery codes (`RecoveryRequest` → `RecoveryReply`).
+MFA_RECOVERY_GENERATE = "identity.mfa.recovery.generate"
+#: Service: another name for a factor (`RenameFactorRequest` → `FactorReply`).
+MFA_RENAME = "identity.mfa.rename"
+#: Service: take a factor away (`RemoveFactorRequest` → `FactorsReply`).
+MFA_REMOVE = "identity.mfa.remove"
 #: Event, confirmed: a credential is not valid any more (`Revocation`). It is published before whoever revoked is answered.
 REVOKED = "identity.revoked"
 #: Event: a tenant was made or changed (`TenantInfo`).
