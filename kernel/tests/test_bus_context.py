@@ -108,13 +108,42 @@ async def test_after_a_request_the_callers_own_context_is_back() -> None:
     await world.bus.close()
 
 
+async def test_who_may_originate_says_for_whom() -> None:
+    """With the right for a tenant, a call replaces that of the message being handled, and its deadline; then it is back."""
+    world = World()
+    door = context(world, "acme.door", "bus:originate@n*", "bus:publish@e", "bus:request@s")
+    served, event = Tape(), Tape()
+    world.bus.serve("s", served)
+    tail = world.bus.subscribe(on("e"), event)
+
+    async def handle(message: Message[Any]) -> None:
+        await door.request("s", 1, call=JANE)
+        await door.publish("e", 2, call=JANE, confirm=True)
+        await door.request("s", 3)
+
+    world.bus.serve("door", handle)
+    await world.bus.request(Sender("operator", None, Call("south", "joe")), "door", timeout=0.5)
+    assert [message.call for message in served.messages] == [JANE, Call("south", "joe")]
+    assert event.messages[0].call == JANE
+    first, second = (message.remaining() or 0.0 for message in served.messages)
+    assert first > 1.0 > second
+    with pytest.raises(CapabilityDenied, match="bus:originate@south"):
+        await door.request("s", call=Call("south"))
+    await tail.drain()
+    await world.bus.close()
+
+
 async def test_a_plugin_cannot_say_for_whom_it_speaks() -> None:
-    """No method of the context takes a tenant, principal, trace or source; headers and data change nothing."""
+    """No method takes a tenant, principal, trace or source; headers and data change nothing; a call needs the right."""
     world = World()
     ctx = context(world, "acme.one", "bus:publish@e", "bus:request@s")
     for name, method in inspect.getmembers(ctx, callable):
         if not name.startswith("_") and name in ("publish", "request", "spawn", "listen"):
-            assert not {"tenant", "principal", "trace", "source", "call"} & set(inspect.signature(method).parameters)
+            assert not {"tenant", "principal", "trace", "source"} & set(inspect.signature(method).parameters)
+    with pytest.raises(CapabilityDenied, match="bus:originate@north"):
+        await ctx.request("s", call=JANE)
+    with pytest.raises(CapabilityDenied, match="bus:originate@north"):
+        await ctx.publish("e", call=JANE)
     event, served = Tape(), Tape()
     world.bus.subscribe(on("e"), event)
     world.bus.serve("s", served)

@@ -6,6 +6,7 @@ The rooms, lowest floor first; when a room is imported, it imports only from tho
     accounting      calls, time, fuel, bytes and uses of rights, per plugin and tenant
     subjects        which subscriptions a subject reaches: a trie of patterns
     grants          the tree of grants: give, attenuate, revoke, check
+    routes          which plugin answers which HTTP route
     calls           who speaks, which message is being handled, the deadline
     provider        the provider of a service, and the gate where requests wait while it is replaced
     subscription    one subscriber's bounded queue and the task that empties it in order

@@ -241,6 +241,19 @@ class Bus:
             if provider._idle is not None and not provider.inflight:
                 provider.left()
 
+    async def originate(self, sender: Sender, call: Call, work: Callable[[Sender], Coroutine[Any, Any, Any]]) -> Any:
+        """Do work of a sender that has said for whom it is: its calls are that, whatever message is being handled.
+
+        Raises CapabilityDenied unless the sender may say so (`bus:originate@TENANT`).
+        """
+        if sender.rights is not None:
+            sender.rights.check("bus", "originate", call.tenant, call.tenant)
+        token = current_message.set(None)
+        try:
+            return await work(Sender(sender.name, sender.rights, call))
+        finally:
+            current_message.reset(token)
+
     async def _request_inside(
         self,
         gate: Gate,

@@ -11,6 +11,7 @@ import hmac
 import os
 import re
 import socket
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ import msgspec
 from rustcare_sdk.capability import net_scope
 from rustcare_sdk.context import Database, KeyValue, Listener, Logger, PluginInfo, Queries, Secrets
 from rustcare_sdk.errors import BusClosed, InvalidPayload, StoreError
+from rustcare_sdk.message import Call
 
 from .bus import Bus, Sender, current_message
 from .grants import Rights
@@ -139,19 +141,43 @@ class PluginContext:
         return os.urandom(size)
 
     def publish(
-        self, subject: str, data: Any = None, *, headers: Mapping[str, str] | None = None, confirm: bool = False
+        self,
+        subject: str,
+        data: Any = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        confirm: bool = False,
+        call: Call | None = None,
     ) -> Coroutine[Any, Any, Any]:
+        if call is not None:
+            return self._bus.originate(
+                self.sender, call, lambda sender: self._bus.publish(sender, subject, data, headers, confirm)
+            )
         return self._bus.publish(self.sender, subject, data, headers, confirm)
 
     def request(
-        self, service: str, data: Any = None, *, timeout: float | None = None, type: Any = None
+        self,
+        service: str,
+        data: Any = None,
+        *,
+        timeout: float | None = None,
+        type: Any = None,
+        call: Call | None = None,
     ) -> Coroutine[Any, Any, Any]:
+        if call is not None:
+            return self._request_for(call, service, data, timeout, type)
         if type is None:
             return self._bus.request(self.sender, service, data, timeout)
         return self._request_as(service, data, timeout, type)
 
     def forward(self, service: str, data: Any = None) -> Coroutine[Any, Any, Any]:
         return self._bus.request(self.sender, service, data)
+
+    async def _request_for(self, call: Call, service: str, data: Any, timeout: float | None, type_: Any) -> Any:
+        found = await self._bus.originate(
+            self.sender, call, lambda sender: self._bus.request(sender, service, data, timeout)
+        )
+        return found if type_ is None or type(found) is type_ else decode_as(found, type_, f"answer of {service}")
 
     async def _request_as(self, service: str, data: Any, timeout: float | None, type_: Any) -> Any:
         return decode_as(await self._bus.request(self.sender, service, data, timeout), type_, f"answer of {service}")
@@ -200,6 +226,36 @@ class PluginContext:
         self._listeners.append(listener)
         return listener
 
+    async def serve_protocol(
+        self, host: str, port: int, protocol: Callable[[], Any], *, ssl: Any = None, backlog: int = 2048
+    ) -> Listener:
+        listener: Listener = await self.use(
+            "net:listen",
+            net_scope(host, port),
+            lambda: self._serve_protocol(host, port, protocol, ssl, backlog),
+        )
+        return listener
+
+    async def _serve_protocol(
+        self, host: str, port: int, protocol: Callable[[], Any], ssl: Any, backlog: int
+    ) -> Listener:
+        if self._closed:
+            raise BusClosed(f"{self._info.id} has stopped, it cannot listen on {host}:{port}")
+        listener = _Listener(self, None, (host, port))
+
+        def connected() -> Any:
+            made = protocol()
+            listener.protocols.add(made)
+            return made
+
+        live = self._predecessor is None
+        loop = asyncio.get_running_loop()
+        inherited = self._inherited(host, port)
+        where: dict[str, Any] = {"host": host, "port": port} if inherited is None else {"sock": inherited}
+        listener.server = await loop.create_server(connected, **where, ssl=ssl, backlog=backlog, start_serving=live)
+        self._listeners.append(listener)
+        return listener
+
     def _inherited(self, host: str, port: int) -> socket.socket | None:
         if self._predecessor is not None:
             for listener in self._predecessor._listeners:
@@ -239,9 +295,10 @@ class PluginContext:
     async def stop_accepting(self) -> None:
         """Close the listening sockets, keep the connections: another version has taken over, or the plugin stops."""
         loop = asyncio.get_running_loop()
-        for listener in self._listeners:
-            for socket_ in listener.server.sockets:
-                loop.remove_reader(socket_.fileno())
+        if isinstance(loop, asyncio.BaseEventLoop):  # uvloop accepts and sets up in one step, nothing can be in between
+            for listener in self._listeners:
+                for socket_ in listener.server.sockets:
+                    loop.remove_reader(socket_.fileno())
         # asyncio forgets a connection, without closing it, that was accepted but not yet set up when its server is closed.
         # That takes one turn of the loop; two more, and its handler runs, so that the plugin's `stop` can see it.
         for _ in range(3):
@@ -271,16 +328,18 @@ class _Listener:
 
     server: asyncio.Server
 
-    def __init__(self, context: PluginContext, handler: Connection, asked: tuple[str, int]) -> None:
+    def __init__(self, context: PluginContext, handler: Connection | None, asked: tuple[str, int]) -> None:
         self.asked = asked
         self._context = context
         self._handler = handler
         self._connections: set[asyncio.Task[None]] = set()
+        self.protocols: weakref.WeakSet[Any] = weakref.WeakSet()
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
+        assert self._handler is not None, "a protocol handles its connections itself"
         try:
             await self._handler(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, TimeoutError):
@@ -310,7 +369,13 @@ class _Listener:
             task.cancel()
         if connections:
             await asyncio.wait(connections, timeout=5)
-        await self.server.wait_closed()
+        for protocol in self.protocols:  # the plugin has stopped: what it left open is nobody's
+            transport = getattr(protocol, "transport", None)
+            if transport is not None:
+                transport.abort()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                await self.server.wait_closed()
 
 
 class _KeyValue:

@@ -17,6 +17,7 @@ __all__ = [
     "PluginUnknown",
     "ProviderTaken",
     "RateExceeded",
+    "RouteTaken",
     "StartFailed",
     "StateForbids",
     "UpgradeFailed",
@@ -69,6 +70,12 @@ class ProviderTaken(RustCareError):
     """Two plugins want to serve the same service."""
 
     code: ClassVar[str] = "bus.provider-taken"
+
+
+class RouteTaken(RustCareError):
+    """Two plugins want to answer the same HTTP route."""
+
+    code: ClassVar[str] = "http.route-taken"
 
 
 class GrantExceedsParent(RustCareError):

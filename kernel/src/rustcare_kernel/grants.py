@@ -27,6 +27,8 @@ __all__ = ["Grant", "Grants", "Issuer", "Rights"]
 Issuer = Literal["operator", "tenant"]
 
 _FOREVER = float("inf")
+#: Answers that are kept. Subjects and tenants come from outside: a cache must not grow without bound.
+CACHED = 50_000
 
 
 class Grant(Struct, frozen=True):
@@ -328,7 +330,7 @@ class Rights:
         if use is None:
             use, steady = self._ask(kind, action, scope, tenant)
             if steady:
-                if len(self._uses) > 20_000:  # subjects can come from outside: a cache must not grow without bound
+                if len(self._uses) > CACHED:
                     self._uses.clear()
                 self._uses[key] = use
         if use.limit is not None:
@@ -343,13 +345,19 @@ class Rights:
 
     def check_bus(self, cache: dict[tuple[str, str], Use], action: str, scope: str, tenant: str) -> Use:
         """The slow half of the bus's own check: ask, count, and cache what can be cached."""
-        use, steady = self._ask("bus", action, scope, tenant)
+        return self.ask_and_cache(cache, (tenant, scope), "bus", action, scope, tenant)
+
+    def ask_and_cache(
+        self, cache: dict[tuple[str, str], Use], key: tuple[str, str], kind: str, action: str, scope: str, tenant: str
+    ) -> Use:
+        """Ask for a right, count one use, and keep the answer in `cache` under `key` if it holds until something changes."""
+        use, steady = self._ask(kind, action, scope, tenant)
         if use.limit is not None:
             use.limit.take()
         elif steady:
-            if len(cache) > 20_000:
+            if len(cache) > CACHED:
                 cache.clear()
-            cache[tenant, scope] = use
+            cache[key] = use
         use.count += 1
         return use
 

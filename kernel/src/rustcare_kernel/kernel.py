@@ -18,6 +18,7 @@ import pluggy
 from rustcare_sdk import hookspecs
 from rustcare_sdk.context import Delivery
 from rustcare_sdk.contracts.audit import RECORD
+from rustcare_sdk.contracts.http import CHANGED, ROUTES, RoutesChanged, RoutesReply, RoutesRequest
 from rustcare_sdk.contracts.plugin import (
     ACCOUNTING,
     PLUGINS,
@@ -48,6 +49,7 @@ from .grants import Grants
 from .installer import Installer
 from .loader import Loader
 from .logs import Logs, describe
+from .routes import RouteTable
 from .states import State
 
 __all__ = ["Kernel", "PluginStatus"]
@@ -88,8 +90,17 @@ class Kernel(Administration):
         self.catalog: Catalog
         self.started_at = 0.0
         self._only = only
+        self.routes = RouteTable(self._routes_changed)
         self._loader = Loader(
-            self.data_dir, store, self.bus, self.grants, self.accounting, self._logs, self.hooks, config or {}
+            self.data_dir,
+            store,
+            self.bus,
+            self.grants,
+            self.accounting,
+            self._logs,
+            self.hooks,
+            config or {},
+            self.routes,
         )
         self._installer = Installer(self.grants, _build_cache())
         self._fleet: Fleet
@@ -122,6 +133,7 @@ class Kernel(Administration):
             await asyncio.to_thread(self._gate.load)
             self.bus.serve(ACCOUNTING, self._serve_accounting)
             self.bus.serve(PLUGINS, self._serve_plugins)
+            self.bus.serve(ROUTES, self._serve_routes)
             self._fleet = Fleet(
                 self.catalog, self.bus, self.grants, self._loader, self._logs, self._stepped, self._gate
             )
@@ -278,6 +290,12 @@ class Kernel(Administration):
         if self._open:
             self._spawn(self.bus.publish(self._system, STATE, event), f"{event.plugin} is {new.value}")
 
+    def _routes_changed(self, plugin: str) -> None:
+        if self._open:
+            self._spawn(
+                self.bus.publish(self._system, CHANGED, RoutesChanged(self.routes.revision, plugin)), "routes changed"
+            )
+
     # the audit log's view
 
     def _version_of(self, plugin_id: str) -> str:
@@ -337,6 +355,10 @@ class Kernel(Administration):
         asked = decode_as(message.data or {}, AccountingRequest, ACCOUNTING)
         rows = self.accounting.rows(asked.plugin or None)
         return AccountingReply([row for row in rows if asked.tenant in ("", row.tenant)])
+
+    async def _serve_routes(self, message: Message[Any]) -> RoutesReply:
+        asked = decode_as(message.data or {}, RoutesRequest, ROUTES)
+        return RoutesReply(self.routes.revision, self.routes.rows(asked.plugin))
 
     async def _serve_plugins(self, message: Message[Any]) -> PluginsReply:
         asked = decode_as(message.data or {}, PluginsRequest, PLUGINS)

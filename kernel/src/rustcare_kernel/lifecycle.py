@@ -18,7 +18,7 @@ from rustcare_sdk.errors import CapabilityDenied, InvalidManifest, NotPortable, 
 
 from .bus import Bus
 from .catalog import Entry
-from .errors import ConfigInvalid, ProviderTaken, UpgradeFailed
+from .errors import ConfigInvalid, ProviderTaken, RouteTaken, UpgradeFailed
 from .logs import Logs, describe
 from .running import Running, within
 from .runtimes._contract import LinkRefused
@@ -27,7 +27,7 @@ from .states import Machine, State
 __all__ = ["Snapshot", "Supervisor"]
 
 #: What will not pass by waiting, so that it is not tried again.
-_FINAL = (CapabilityDenied, ConfigInvalid, InvalidManifest, LinkRefused, NotPortable, ProviderTaken)
+_FINAL = (CapabilityDenied, ConfigInvalid, InvalidManifest, LinkRefused, NotPortable, ProviderTaken, RouteTaken)
 
 Load = Callable[[Entry, "Running | None"], Awaitable[Running]]
 Commit = Callable[[Entry, "Snapshot | None"], Awaitable[None]]

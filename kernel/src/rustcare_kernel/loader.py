@@ -22,6 +22,7 @@ from .errors import CatalogCorrupt
 from .grants import Grants, Rights
 from .logs import Logs
 from .package import BlobStore, Package
+from .routes import RouteTable
 from .running import Running
 from .runtimes._contract import Code, Host, Runtime
 from .secret_files import SecretFiles
@@ -44,6 +45,7 @@ class Loader:
         logs: Logs,
         hooks: pluggy.PluginManager,
         config: Mapping[str, Mapping[str, Any]],
+        routes: RouteTable,
     ) -> None:
         self.data_dir = data_dir
         self.blobs = BlobStore(data_dir / "blobs")
@@ -54,6 +56,7 @@ class Loader:
         self._logs = logs
         self._hooks = hooks
         self._config = config
+        self._routes = routes
         self._secrets = SecretFiles(data_dir / "secrets")
         self._runtimes: dict[str, Runtime] = {}
         self._driver: StoreDriver | None = None
@@ -120,7 +123,7 @@ class Loader:
             cache_key=await asyncio.to_thread(self._cache_key),
         )
         instance = await self.runtime(entry.runtime).load(code, host)
-        running = Running(entry, manifest, instance, context, rights, self._bus)
+        running = Running(entry, manifest, instance, context, rights, self._bus, self._routes)
         box.append(running)
         return running
 

@@ -21,6 +21,7 @@ from .context import PluginContext
 from .errors import ProviderTaken, StartFailed
 from .grants import Rights
 from .provider import Provider
+from .routes import RouteRights, RouteTable, services_of
 from .runtimes._contract import Instance
 from .subscription import Subscription
 
@@ -46,7 +47,14 @@ class Running:
     """A loaded version. `traps` are the times (monotonic seconds) at which its code crashed."""
 
     def __init__(
-        self, entry: Entry, manifest: Manifest, instance: Instance, context: PluginContext, rights: Rights, bus: Bus
+        self,
+        entry: Entry,
+        manifest: Manifest,
+        instance: Instance,
+        context: PluginContext,
+        rights: Rights,
+        bus: Bus,
+        routes: RouteTable,
     ) -> None:
         self.entry = entry
         self.manifest = manifest
@@ -57,6 +65,8 @@ class Running:
         self.subscriptions: dict[_Key, Subscription] = {}
         self.providers: dict[str, Provider] = {}
         self._bus = bus
+        self._table = routes
+        self._routes = services_of(entry.id, instance.handlers)
         self._live = False
         self._heirs: dict[
             _Key, _Key
@@ -86,16 +96,25 @@ class Running:
         }
 
     def _services(self) -> dict[str, Handler]:
-        return {handler.subject: handler for handler in self.instance.handlers if handler.kind == "serve"}
+        """What it serves, its routes included, by the service's name."""
+        served = {handler.subject: handler for handler in self.instance.handlers if handler.kind == "serve"}
+        return {**served, **self._routes}
+
+    def _rights(self, handler: Handler) -> Rights:
+        """The rights under which a service is served: those of the plugin, or of the plugin to answer this route."""
+        if handler.route is None:
+            return self.rights
+        return RouteRights(self.rights._grants, self.rights.plugin, self.rights.digest, handler.route)
 
     def check_wires(self, before: Running | None = None) -> None:
         """Find out beforehand whether `attach` or `replace` will be allowed.
 
-        Raises CapabilityDenied, ProviderTaken or InvalidSubject.
+        Raises CapabilityDenied, ProviderTaken, RouteTaken or InvalidSubject.
         """
         for handler in self.instance.handlers:
-            action = "subscribe" if handler.kind == "subscribe" else "serve"
-            self.rights.check("bus", action, handler.subject, "default", count=False)
+            kind, action = ("http", "route") if handler.kind == "route" else ("bus", handler.kind)
+            self.rights.check(kind, action, handler.subject, "default", count=False)
+        self._table.check(self.entry.id, self._routes)
         mine = before.providers if before is not None else {}
         taken = [name for name in self._services() if name not in mine and name in self._bus.services()]
         if taken:
@@ -107,17 +126,21 @@ class Running:
     async def attach(self) -> None:
         """Connect every handler; if one is refused, none stays connected."""
         self._live = True
+        self._table.check(self.entry.id, self._routes)
         try:
             for key, handler in self._subscribers().items():
                 self.subscriptions[key] = self._bus.subscribe(
                     handler, self._invoke(handler), self.rights, self.entry.id
                 )
             for service, handler in self._services().items():
-                self.providers[service] = self._bus.serve(service, self._invoke(handler), self.rights, self.entry.id)
+                self.providers[service] = self._bus.serve(
+                    service, self._invoke(handler), self._rights(handler), self.entry.id
+                )
         except BaseException:
             await self.detach()
             raise
         self._limit()
+        self._table.put(self.entry.id, self.entry.version, self._routes, self)
 
     def _limit(self) -> None:
         """One call, or the handling of one message, may take as long as the manifest says. Trusted code is cancelled where
@@ -172,7 +195,7 @@ class Running:
         for service, handler in self._services().items():
             if service not in before.providers:
                 self.providers[service] = self._bus.serve(
-                    service, self._invoke(handler), self.rights, self.entry.id, gated=True
+                    service, self._invoke(handler), self._rights(handler), self.entry.id, gated=True
                 )
 
     def resume(self) -> None:
@@ -186,7 +209,8 @@ class Running:
                 self._bus.mend(subscription)
             subscription.resume()
         for service, provider in self.providers.items():
-            provider.open(self._invoke(self._services()[service]), self.rights)
+            handler = self._services()[service]
+            provider.open(self._invoke(handler), self._rights(handler))
         self._next = None
 
     def _share(self, subscription: Subscription, held: Subscription, other: Running | None) -> None:
@@ -217,8 +241,9 @@ class Running:
             provider = before.providers.pop(service, None)
             if provider is not None:
                 self.providers[service] = provider
-            self.providers[service].open(self._invoke(handler), self.rights)
+            self.providers[service].open(self._invoke(handler), self._rights(handler))
         self._limit()
+        self._table.put(self.entry.id, self.entry.version, self._routes, self)
         for held in before._held.values():
             self._bus.dismiss(held, withdraw=True)
         before._held.clear()
@@ -227,6 +252,7 @@ class Running:
 
     async def detach(self) -> None:
         """Take every wire away; what still waits is given up and reported to those who confirm."""
+        self._table.drop(self.entry.id, self)
         for service, provider in self.providers.items():
             self._bus.unserve(service, provider)
         self.providers.clear()

@@ -4,6 +4,7 @@
     _protocol  framing (one JSON object on each line), error objects, the methods' parameters
     _watch     the stream of what happens: states, messages, uses of capabilities
     _methods   what each method does
+    _bus       the same methods on the bus, for a plugin that offers them to others
     _server    the socket
     _client    `ControlClient`, synchronous, for programs such as the CLI
 

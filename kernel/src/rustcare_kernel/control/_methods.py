@@ -20,14 +20,14 @@ from rustcare_sdk.capability import CapabilityDiff, covers, parse
 from rustcare_kernel.audit.operations import operator as operator_name
 from rustcare_kernel.package import BlobStore, Package, read_package
 
-from ._errors import DigestNotConsented
+from ._errors import ControlError, DigestNotConsented
 from ._watch import KINDS
 
 if TYPE_CHECKING:
     from rustcare_kernel.installer import Consent, Inspection
     from rustcare_kernel.kernel import Kernel, PluginStatus
 
-__all__ = ["METHODS", "Method", "Operator", "change_of", "inspection_of", "told"]
+__all__ = ["METHODS", "Method", "Operator", "change_of", "checked", "inspection_of", "told"]
 
 
 class Nothing(msgspec.Struct, forbid_unknown_fields=True):
@@ -177,6 +177,24 @@ def method(name: str, params: type[P]) -> Callable[[Callable[[Operator, P], Coro
         METHODS[name] = Method(params, run, run.__doc__ or "")
 
     return file
+
+
+def checked(name: str, params: dict[str, Any]) -> msgspec.Struct:
+    """The parameters of a method, typed. Raises ControlError when there is no such method, or they do not fit."""
+    method = METHODS.get(name)
+    if method is None:
+        import difflib
+
+        near = difflib.get_close_matches(name, METHODS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(METHODS))}"
+        raise ControlError(f"No method {name[:100]!r}", hint=hint)
+    try:
+        found = msgspec.convert(params, method.params)
+    except msgspec.ValidationError as error:
+        raise ControlError(f"{name}: {error}") from None
+    if isinstance(found, WatchEvents) and (unknown := set(found.kinds) - set(KINDS)):
+        raise ControlError(f"Expected kinds of {', '.join(KINDS)}, got {', '.join(sorted(unknown))}")
+    return found
 
 
 class Operator:

@@ -16,8 +16,9 @@ import msgspec
 from rustcare_kernel.audit.operations import operator as operator_name
 from rustcare_kernel.errors import DataFolderInUse
 
+from ._bus import ControlService
 from ._errors import ControlError
-from ._methods import METHODS, Operator, WatchEvents, told
+from ._methods import METHODS, Operator, WatchEvents, checked, told
 from ._protocol import (
     INVALID_PARAMS,
     INVALID_REQUEST,
@@ -30,7 +31,7 @@ from ._protocol import (
     peer_name,
     socket_address,
 )
-from ._watch import KINDS, Stream, Watch
+from ._watch import Stream, Watch
 
 if TYPE_CHECKING:
     from rustcare_kernel.kernel import Kernel
@@ -61,6 +62,7 @@ class ControlServer:
         self.path = path if path is not None else Path(kernel.data_dir) / SOCKET_NAME
         self.watch = Watch(kernel.bus, kernel.accounting)
         self._operator = Operator(kernel, stop, store)
+        self._on_bus = ControlService(self._operator)
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._identity: tuple[int, int] = (0, 0)
@@ -74,12 +76,14 @@ class ControlServer:
             raise
         status = self.path.stat()
         self._identity = (status.st_dev, status.st_ino)
+        self._on_bus.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._server is not None
+        self._on_bus.close()
         self._server.close()
         for task in self._tasks:
             task.cancel()
@@ -189,23 +193,15 @@ class ControlServer:
     async def _run(self, request: Request) -> tuple[dict[str, Any], Stream | None]:
         if request.jsonrpc != "2.0":
             return {"error": _refusal(INVALID_REQUEST, f'Expected "jsonrpc": "2.0", got {request.jsonrpc!r}')}, None
-        method = METHODS.get(request.method)
-        if method is None:
-            import difflib
-
-            near = difflib.get_close_matches(request.method, METHODS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(METHODS))}"
-            return {"error": _refusal(METHOD_NOT_FOUND, f"No method {request.method[:100]!r}", hint)}, None
         try:
-            params = msgspec.convert(request.params, method.params)
-        except msgspec.ValidationError as error:
-            return {"error": _refusal(INVALID_PARAMS, f"{request.method}: {error}")}, None
-        if isinstance(params, WatchEvents) and (unknown := set(params.kinds) - set(KINDS)):
-            message = f"Expected kinds of {', '.join(KINDS)}, got {', '.join(sorted(unknown))}"
-            return {"error": _refusal(INVALID_PARAMS, message)}, None
+            params = checked(request.method, request.params)
+        except ControlError as error:
+            return {
+                "error": error_object(error, INVALID_PARAMS if request.method in METHODS else METHOD_NOT_FOUND)
+            }, None
         operations = self._operator.kernel.operations
         async with operations.operation(f"control.{request.method}", details=told(params), changes=False):
-            result = await method.run(self._operator, params)
+            result = await METHODS[request.method].run(self._operator, params)
         if not isinstance(params, WatchEvents):
             return {"result": result}, None
         # Opened before the answer is sent: what happens after the client has it is not missed.

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
+from rustcare_sdk.errors import RustCareError
 from rustcare_sdk.manifest import Manifest
 from rustcare_sdk.plugin import Handler, Overflow
+from rustcare_sdk.routes import Route
 
 from ._contract import InvalidCode
 
@@ -15,13 +17,14 @@ __all__ = ["Description", "describe"]
 
 
 class _Handler(msgspec.Struct, forbid_unknown_fields=True):
-    kind: Literal["subscribe", "serve"]
-    subject: str
+    kind: Literal["subscribe", "serve", "route"]
+    subject: str = ""
     name: str = ""
     group: str = ""
     queue: int = 1024
     overflow: Overflow = "block"
     parallel: int = 1
+    route: Route | None = None
 
 
 class _Described(msgspec.Struct, rename="kebab"):
@@ -51,7 +54,7 @@ def describe(text: str | bytes, plugin: str, manifest: Manifest) -> Description:
     """
     try:
         found = msgspec.json.decode(text, type=_Described)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, msgspec.ValidationError, RustCareError) as error:
         raise InvalidCode(
             f"the guest of {plugin} describes itself in a way the kernel does not understand: {error}",
             hint="see guest.describe in sdk/wit/plugin.wit",
@@ -64,13 +67,22 @@ def describe(text: str | bytes, plugin: str, manifest: Manifest) -> Description:
             address="plugin.toml:lifecycle.state_version",
         )
     for handler in found.handlers:
+        if handler.kind == "route":
+            if handler.route is None or not handler.name:
+                raise InvalidCode(
+                    f"the guest of {plugin} declares a route without its name, or without saying what it is",
+                    hint="see guest.describe in sdk/wit/plugin.wit",
+                )
+            handler.subject = handler.route.use
         if not (handler.subject and 1 <= handler.queue <= 1_000_000 and 1 <= handler.parallel <= 10_000):
             raise InvalidCode(
                 f"the guest of {plugin} declares a handler with an empty subject, or queue or parallel out of range"
             )
     return Description(
         tuple(
-            Handler(each.kind, each.subject, each.name, each.group, each.queue, each.overflow, each.parallel)
+            Handler(
+                each.kind, each.subject, each.name, each.group, each.queue, each.overflow, each.parallel, each.route
+            )
             for each in found.handlers
         ),
         found.state_version,

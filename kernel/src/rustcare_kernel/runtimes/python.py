@@ -26,8 +26,10 @@ from typing import Any, ClassVar
 import msgspec
 import pluggy
 from msgspec.structs import replace
+from rustcare_sdk.contracts.http import HttpRequest, HttpResponse
 from rustcare_sdk.message import Message
 from rustcare_sdk.plugin import Handler, Health, Plugin, handlers_of, payload_type
+from rustcare_sdk.routes import content_of, content_type
 
 from rustcare_kernel.context import decode_as
 from rustcare_kernel.errors import StartFailed
@@ -230,6 +232,8 @@ class PythonInstance:
         """The function the bus calls: the method itself where data needs no conversion, so nothing stands between."""
         method: Callable[[Message[Any]], Coroutine[Any, Any, Any]] = getattr(self.plugin, handler.method)
         wanted = self._types[handler.method]
+        if handler.route is not None:
+            return _answering(method, content_type(wanted), handler.route.status, f"data of {handler.subject}")
         address = f"data of {handler.subject}"
 
         def convert(message: Message[Any]) -> Coroutine[Any, Any, Any]:
@@ -274,6 +278,37 @@ class PythonInstance:
         for clear in getattr(typing, "_cleanups", ()):
             clear()  # typing caches `Message[T]`, and with T the whole module
         gc.collect()
+
+
+def _answering(
+    method: Callable[[Message[Any]], Coroutine[Any, Any, Any]], wanted: Any, status: int, address: str
+) -> Callable[[Message[Any]], Coroutine[Any, Any, Any]]:
+    """A route's handler: the body becomes the type that it asks for, and what it returns an `HttpResponse`."""
+
+    async def answer(message: Message[Any]) -> HttpResponse:
+        request = message.data
+        if type(request) is not HttpRequest:
+            request = decode_as(request, HttpRequest, address)
+            message = replace(message, data=request)
+        if wanted is not None:
+            request.content = content_of(request, wanted, _from_json, _from_form)
+        found = await method(message)
+        if type(found) is HttpResponse:
+            return found
+        return HttpResponse(204 if found is None else status, found)
+
+    return answer
+
+
+def _from_json(body: bytes, wanted: Any) -> Any:
+    return decode_as(msgspec.Raw(body), wanted, "body")
+
+
+def _from_form(data: dict[str, str], wanted: Any) -> Any:
+    try:
+        return msgspec.convert(data, wanted, strict=False)  # a form says everything as text
+    except msgspec.ValidationError:
+        return decode_as(data, wanted, "body")  # which says what does not fit, without the value
 
 
 def _innermost(error: BaseException, mark: str) -> str:

@@ -5,19 +5,24 @@
 | `plugin.state` | event `PluginState` | |
 | `kernel.accounting` | `AccountingRequest` | `AccountingReply` |
 | `kernel.plugins` | `PluginsRequest` | `PluginsReply` |
+| `kernel.control` | `ControlRequest` | `ControlReply` |
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 __all__ = [
     "ACCOUNTING",
+    "CONTROL",
     "PLUGINS",
     "STATE",
     "AccountingReply",
     "AccountingRequest",
     "AccountingRow",
+    "ControlReply",
+    "ControlRequest",
     "PluginRow",
     "PluginState",
     "PluginsReply",
@@ -30,6 +35,8 @@ STATE = "plugin.state"
 ACCOUNTING = "kernel.accounting"
 #: Service: which plugins there are (`PluginsRequest` → `PluginsReply`).
 PLUGINS = "kernel.plugins"
+#: Service: a command of the operator (`ControlRequest` → `ControlReply`). There while a control socket is open.
+CONTROL = "kernel.control"
 
 
 @dataclass(frozen=True)
@@ -103,3 +110,23 @@ class PluginsReply:
     """Rows sorted by id."""
 
     plugins: list[PluginRow] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ControlRequest:
+    """A method of the control API with its parameters, in the name of the message's principal.
+
+    Whoever may request this may do all that an operator may: a plugin that offers it to others decides to whom.
+    `package`: the bytes of a package, instead of a `source` among the parameters.
+    """
+
+    method: str
+    params: dict[str, Any] = field(default_factory=dict)
+    package: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True)
+class ControlReply:
+    """What the method answers, as plain data."""
+
+    result: Any = None

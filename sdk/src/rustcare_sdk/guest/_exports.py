@@ -9,8 +9,10 @@ from typing import Any, TypeVar, cast
 
 from rustcare_sdk import codec
 from rustcare_sdk.context import Context
+from rustcare_sdk.contracts.http import HttpRequest, HttpResponse
 from rustcare_sdk.message import Call, Message
 from rustcare_sdk.plugin import Handler, Plugin, handlers_of, payload_type
+from rustcare_sdk.routes import content_of, content_type
 
 from ._context import GuestContext
 from ._drive import failure_of, run
@@ -53,6 +55,17 @@ def _described(handler: Handler) -> dict[str, Any]:
     return fields
 
 
+def _data(text: str, wanted: Any, declared: Handler) -> Any:
+    """A message's data as the handler's type; a route's request, with its body as the type that the handler asks for."""
+    if declared.route is None:
+        return codec.decode(text, wanted)
+    request: HttpRequest[Any] = codec.decode(text, HttpRequest)
+    body = content_type(wanted)
+    if body is not None:
+        request.content = content_of(request, body, codec.decode, lambda data, type_: codec.from_builtins(type_, data))
+    return request
+
+
 def guest_of(plugin_class: type[Plugin]) -> type:
     """The class that componentize-py looks for under the name `Guest`.
 
@@ -90,7 +103,7 @@ def guest_of(plugin_class: type[Plugin]) -> type:
                 method, wanted, declared = bound[handler]
                 received = _GuestMessage(
                     message.subject,
-                    codec.decode(message.data, wanted),
+                    _data(message.data, wanted, declared),
                     message.source,
                     Call(message.tenant, message.principal, message.trace),
                     None,
@@ -100,6 +113,8 @@ def guest_of(plugin_class: type[Plugin]) -> type:
                     message.remaining,
                 )
                 answer = run(method(received), declared.method)
+                if declared.route is not None and not isinstance(answer, HttpResponse):
+                    answer = HttpResponse(204 if answer is None else declared.route.status, answer)
                 if declared.kind == "subscribe" or answer is None:
                     return "null"
                 return codec.encode(answer).decode()

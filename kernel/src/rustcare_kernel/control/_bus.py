@@ -1,0 +1,87 @@
+"""The operator's API on the bus: `kernel.control`, for a plugin that offers it to others, such as over HTTP.
+
+The methods and what is on record of them are the socket's; the operator's name is the message's principal. Streams are the
+socket's alone. Whether somebody may call a method is for the plugin to decide: it holds `bus:request@kernel.control`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rustcare_sdk.contracts.plugin import CONTROL, ControlReply, ControlRequest
+from rustcare_sdk.message import Message
+
+from rustcare_kernel.audit.operations import operator as operator_name
+from rustcare_kernel.bus import current_message
+from rustcare_kernel.context import decode_as
+
+from ._errors import ControlError
+from ._methods import METHODS, Ask, Install, Operator, Publish, Source, Upgrade, WatchEvents, checked, told
+
+__all__ = ["ControlService"]
+
+
+class ControlService:
+    """Serves `kernel.control` for one kernel: `with ControlService(operator): …`."""
+
+    def __init__(self, operator: Operator) -> None:
+        self._operator = operator
+        self._bus = operator.kernel.bus
+
+    def open(self) -> None:
+        """Serve it from now on."""
+        self._bus.serve(CONTROL, self._serve)
+
+    def close(self) -> None:
+        """Serve it no more."""
+        self._bus.unserve(CONTROL)
+
+    async def _serve(self, message: Message[Any]) -> ControlReply:
+        asked = decode_as(message.data, ControlRequest, CONTROL)
+        given = dict(asked.params)
+        folder: tempfile.TemporaryDirectory[str] | None = None
+        try:
+            if asked.package:
+                folder = tempfile.TemporaryDirectory(prefix="upload-", dir=self._operator.folder)
+                given["source"] = await asyncio.to_thread(_write, Path(folder.name) / "package.tar", asked.package)
+            params = checked(asked.method, given)
+            if isinstance(params, WatchEvents):
+                raise ControlError(
+                    "Expected a method that answers once, got events.watch", hint="streams are the socket's alone"
+                )
+            if asked.package and not isinstance(params, Source | Install | Upgrade):
+                raise ControlError(f"Expected a method that takes a package, got {asked.method}")
+            if isinstance(params, Ask | Publish):
+                params.principal = message.principal  # nobody speaks for another through this door
+            return ControlReply(await self._run(asked.method, params, message.principal))
+        finally:
+            if folder is not None:
+                await asyncio.to_thread(folder.cleanup)
+
+    async def _run(self, method: str, params: msgspec.Struct, principal: str) -> Any:
+        operations = self._operator.kernel.operations
+        # What a command does is the operator's doing, not a part of the message: a plugin that it starts must not inherit
+        # that message's tenant and deadline.
+        name = operator_name.set(principal or "unknown")
+        above = current_message.set(None)
+        try:
+            async with operations.operation(f"control.{method}", details=told(params), changes=False):
+                result = await METHODS[method].run(self._operator, params)
+            return msgspec.to_builtins(result, enc_hook=str)
+        finally:
+            current_message.reset(above)
+            operator_name.reset(name)
+            if method == "system.stop":
+                asyncio.get_running_loop().call_later(0.2, self._operator.stop)  # the answer goes out first
+
+
+def _write(path: Path, data: bytes) -> str:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(handle, "wb") as file:
+        file.write(data)
+    return str(path)
