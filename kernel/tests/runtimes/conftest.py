@@ -285,7 +285,8 @@ import dataclasses
 import time
 from typing import Any
 
-from rustcare_sdk import Health, Message, Plugin, ServiceError, serve, subscribe
+from rustcare_sdk import Health, Message, Plugin, ServiceError, route, serve, subscribe
+from rustcare_sdk.contracts.http import HttpRequest, HttpResponse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -316,6 +317,14 @@ class Everything(Plugin):
 
     async def health(self) -> Health:
         return Health(False, "tired", {"count": self.count})
+
+    @route("POST", "/greet/{lang}", scope="greet", status=201, problems={"test.no": 409})
+    async def welcome(self, message: Message[HttpRequest[Greet]]) -> Greeting:
+        return Greeting(text=f"{message.data.params['lang']} {message.data.content.name} {message.data.caller.scopes[0]}")
+
+    @route("GET", "/greet")
+    async def plain(self, message: Message[HttpRequest[None]]) -> HttpResponse:
+        return HttpResponse(203, body=bytes([0, 255]), headers={"x-a": message.data.argument("a")}, set_cookies=["c=1"])
 
     @serve("test.greet")
     async def greet(self, message: Message[Greet]) -> Greeting:

@@ -12,6 +12,7 @@ import pytest
 from rustcare_kernel.runtimes._contract import CallLimitExceeded, PluginTrapped
 from rustcare_kernel.runtimes._hostcalls import HostCalls
 from rustcare_kernel.runtimes._job import Job
+from rustcare_sdk.contracts.http import Caller, HttpRequest, HttpResponse
 from rustcare_sdk.errors import (
     CapabilityDenied,
     HandlerFailed,
@@ -50,6 +51,27 @@ async def test_payloads_are_typed_in_the_guest(python_guest: Guest) -> None:
     with pytest.raises(InvalidPayload, match=r"\$\.name") as caught:
         await ask(instance, "test.greet", {"name": 7})
     assert "7" not in str(caught.value).replace("test", "")
+
+
+async def test_a_route_in_the_sandbox(python_guest: Guest) -> None:
+    """A guest's route gets its request with a typed body, and answers content or a whole response, bytes and all."""
+    instance = await python_guest()
+    json = {"content-type": "application/json"}
+    asked = HttpRequest(
+        "POST", "/greet/de", {"lang": "de"}, headers=json, body=b'{"name": "Ada"}', caller=Caller(scopes=("s",))
+    )
+    found = msgspec.convert(await ask(instance, "POST /greet/{lang}", asked), HttpResponse)
+    assert (found.status, found.content) == (201, {"text": "de Ada s"})
+    asked = HttpRequest("GET", "/greet", query={"a": ["1", "2"]})
+    found = msgspec.convert(await ask(instance, "GET /greet", asked), HttpResponse)
+    assert (found.status, found.body, found.headers, found.set_cookies) == (203, b"\x00\xff", {"x-a": "1"}, ["c=1"])
+    wrong = HttpRequest("POST", "/greet/de", {"lang": "de"}, headers=json, body=b'{"name": 77}')
+    with pytest.raises(InvalidPayload) as caught:
+        await ask(instance, "POST /greet/{lang}", wrong)
+    assert "77" not in str(caught.value)
+    declared = next(each.route for each in instance.handlers if each.subject == "POST /greet/{lang}")
+    assert (declared.scope, declared.status, declared.problems) == ("greet", 201, {"test.no": 409})
+    assert declared.body["$defs"]["Greet"]["required"] == ["name"]
 
 
 async def test_the_envelope_arrives_whole(python_guest: Guest, fixture: Any) -> None:
