@@ -22,7 +22,7 @@ from rustcare_sdk.errors import CapabilityDenied
 from .accounting import Accounting, Use
 from .errors import GrantExceedsParent, GrantUnknown, RateExceeded
 
-__all__ = ["Grant", "Grants", "Issuer", "Rights"]
+__all__ = ["CACHED", "Grant", "Grants", "Issuer", "Rights"]
 
 Issuer = Literal["operator", "tenant"]
 

@@ -21,9 +21,11 @@ from rustcare_kernel.bus import current_message
 from rustcare_kernel.context import decode_as
 
 from ._errors import ControlError
-from ._methods import METHODS, Ask, Install, Operator, Publish, Source, Upgrade, WatchEvents, checked, told
+from ._methods import METHODS, Ask, Operator, Publish, WatchEvents, checked, told
 
 __all__ = ["ControlService"]
+
+_PACKAGES = frozenset({"plugin.inspect", "plugin.install", "plugin.upgrade"})
 
 
 class ControlService:
@@ -47,6 +49,8 @@ class ControlService:
         folder: tempfile.TemporaryDirectory[str] | None = None
         try:
             if asked.package:
+                if asked.method not in _PACKAGES:
+                    raise ControlError(f"Expected a method that takes a package, got {asked.method[:100]!r}")
                 folder = tempfile.TemporaryDirectory(prefix="upload-", dir=self._operator.folder)
                 given["source"] = await asyncio.to_thread(_write, Path(folder.name) / "package.tar", asked.package)
             params = checked(asked.method, given)
@@ -54,8 +58,6 @@ class ControlService:
                 raise ControlError(
                     "Expected a method that answers once, got events.watch", hint="streams are the socket's alone"
                 )
-            if asked.package and not isinstance(params, Source | Install | Upgrade):
-                raise ControlError(f"Expected a method that takes a package, got {asked.method}")
             if isinstance(params, Ask | Publish):
                 params.principal = message.principal  # nobody speaks for another through this door
             return ControlReply(await self._run(asked.method, params, message.principal))
