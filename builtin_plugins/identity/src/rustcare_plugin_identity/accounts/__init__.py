@@ -1,0 +1,16 @@
+"""Accounts of people and machines, their groups and roles.
+
+| module | one idea |
+|---|---|
+| `names` | when two names are the same, and which are not names at all |
+| `accounts` | the accounts of a tenant |
+| `groups` | groups, whose members hold their roles |
+| `roles` | what a role lets its holder do |
+"""
+
+from __future__ import annotations
+
+from .accounts import Account, Accounts
+from .groups import Group, Groups
+
+__all__ = ["Account", "Accounts", "Group", "Groups"]

@@ -1,0 +1,243 @@
+"""Groups, whose members hold their roles. As with accounts, every query names the tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from rustcare_sdk.context import Database, Queries, Row
+from rustcare_sdk.errors import StoreError
+
+from rustcare_plugin_identity.errors import (
+    AccountUnknown,
+    GroupExists,
+    GroupUnknown,
+    InvalidAccount,
+    InvalidGroup,
+    VersionConflict,
+)
+
+from .names import checked_display_name, folded
+
+__all__ = ["Group", "Groups"]
+
+_SELECT = "SELECT tenant, id, name, roles, external_id, created, updated, version FROM groups"
+_CHANGEABLE = frozenset({"name", "roles", "external_id"})
+
+
+class Group(msgspec.Struct, frozen=True):
+    """A group. `members` are ids of accounts, sorted."""
+
+    id: str
+    tenant: str
+    name: str
+    roles: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
+    external_id: str = ""
+    created: float = 0.0
+    updated: float = 0.0
+    version: int = 1
+
+
+class Groups:
+    """The repository of groups.
+
+    Args:
+        check_roles: of a tenant: sorts roles, and raises RoleUnknown.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        now: Callable[[], float],
+        random: Callable[[int], bytes],
+        check_roles: Callable[[str, Sequence[str]], list[str]],
+    ) -> None:
+        self._db = db
+        self._now = now
+        self._random = random
+        self._check_roles = check_roles
+
+    async def get(self, tenant: str, id: str, tx: Queries | None = None) -> Group | None:
+        """The group of an id."""
+        queries = tx or self._db
+        row = await queries.fetch_one(f"{_SELECT} WHERE tenant = ? AND id = ?", (tenant, id))
+        return None if row is None else _group(row, await self._members(queries, tenant, id))
+
+    async def find(self, tenant: str, name: str) -> Group | None:
+        """The group of a name; case does not matter."""
+        row = await self._db.fetch_one(f"{_SELECT} WHERE tenant = ? AND name_key = ?", (tenant, folded(name.strip())))
+        return None if row is None else _group(row, await self._members(self._db, tenant, row["id"]))
+
+    async def of(self, tenant: str, account: str) -> list[str]:
+        """The ids of the groups that an account is a member of."""
+        rows = await self._db.fetch(
+            "SELECT group_id FROM memberships WHERE tenant = ? AND account = ? ORDER BY group_id", (tenant, account)
+        )
+        return [row["group_id"] for row in rows]
+
+    async def page(
+        self, tenant: str, *, limit: int = 0, offset: int = 0, where: str = "", params: Sequence[Any] = ()
+    ) -> tuple[list[Group], int]:
+        """Groups by name (`limit` 0: all), and how many there are in all. `where`: as for accounts."""
+        condition = f"tenant = ? AND ({where})" if where else "tenant = ?"
+        count = await self._db.fetch_one(f"SELECT COUNT(*) AS n FROM groups WHERE {condition}", (tenant, *params))
+        rows = await self._db.fetch(
+            f"{_SELECT} WHERE {condition} ORDER BY name_key LIMIT ? OFFSET ?",
+            (tenant, *params, limit or 2**31 - 1, offset),
+        )
+        members: dict[str, list[str]] = {row["id"]: [] for row in rows}
+        ids = list(members)
+        for start in range(0, len(ids), 500):
+            some = ids[start : start + 500]
+            for row in await self._db.fetch(
+                f"SELECT group_id, account FROM memberships WHERE tenant = ? AND group_id IN ({', '.join('?' * len(some))})"
+                " ORDER BY account",
+                (tenant, *some),
+            ):
+                members[row["group_id"]].append(row["account"])
+        return [_group(row, members[row["id"]]) for row in rows], int(count["n"]) if count is not None else 0
+
+    async def create(
+        self, tenant: str, *, name: str, roles: Sequence[str] = (), members: Sequence[str] = (), external_id: str = ""
+    ) -> Group:
+        """A new group. Raises InvalidGroup, GroupExists, RoleUnknown, AccountUnknown (a member is no account of the tenant)."""
+        now = self._now()
+        group = Group(
+            self._random(16).hex(), tenant, _checked_name(name), tuple(self._check_roles(tenant, roles)),
+            (), external_id, now, now,
+        )  # fmt: skip
+        try:
+            async with self._db.transaction() as tx:
+                await tx.execute(
+                    "INSERT INTO groups (tenant, id, name, name_key, roles, external_id, created, updated, version)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1)",
+                    (tenant, group.id, group.name, folded(group.name), _json(group.roles), external_id, now, now),
+                )
+                await self._add(tx, tenant, group.id, members)
+        except StoreError as error:
+            raise _explained(error) from None
+        return msgspec.structs.replace(group, members=tuple(sorted(set(members))))
+
+    async def update(
+        self,
+        tenant: str,
+        id: str,
+        changes: Mapping[str, Any],
+        *,
+        members: Sequence[str] | None = None,
+        add: Sequence[str] = (),
+        remove: Sequence[str] = (),
+        version: int = 0,
+    ) -> tuple[Group, list[str]]:
+        """Change what is named (`name`, `roles`, `external_id`) and who is a member; also the ids of all accounts whose rights
+        may have changed with it.
+
+        Raises:
+            GroupUnknown, VersionConflict, and what `create` raises.
+        """
+        unknown = set(changes) - _CHANGEABLE
+        if unknown:
+            raise InvalidGroup(f"expected one of {', '.join(sorted(_CHANGEABLE))}, got {', '.join(sorted(unknown))}")
+        try:
+            async with self._db.transaction() as tx:
+                locked = await tx.execute(
+                    "UPDATE groups SET version = version + 1 WHERE tenant = ? AND id = ?", (tenant, id)
+                )
+                before = await self.get(tenant, id, tx)
+                if not locked or before is None:
+                    raise GroupUnknown("expected a group of this tenant, got an id that none has", address="group")
+                if version and before.version != version + 1:
+                    raise VersionConflict(
+                        f"expected version {version}, got {before.version - 1}",
+                        hint="read it again and decide anew",
+                        address="version",
+                    )
+                name = _checked_name(changes["name"]) if "name" in changes else before.name
+                roles = tuple(self._check_roles(tenant, changes["roles"])) if "roles" in changes else before.roles
+                external_id = changes.get("external_id", before.external_id)
+                now = self._now()
+                await tx.execute(
+                    "UPDATE groups SET name = ?, name_key = ?, roles = ?, external_id = ?, updated = ?"
+                    " WHERE tenant = ? AND id = ?",
+                    (name, folded(name), _json(roles), external_id, now, tenant, id),
+                )
+                wanted = set(before.members if members is None else members) | set(add)
+                wanted -= set(remove)
+                gone = set(before.members) - wanted
+                for account in gone:
+                    await tx.execute(
+                        "DELETE FROM memberships WHERE tenant = ? AND group_id = ? AND account = ?",
+                        (tenant, id, account),
+                    )
+                new = sorted(wanted - set(before.members))
+                await self._add(tx, tenant, id, new)
+        except StoreError as error:
+            raise _explained(error) from None
+        touched = gone | set(new) | (wanted if roles != before.roles else set())
+        after = msgspec.structs.replace(
+            before, name=name, roles=roles, external_id=external_id, updated=now, members=tuple(sorted(wanted))
+        )
+        return after, sorted(touched)
+
+    async def delete(self, tenant: str, id: str) -> Group:
+        """Take a group away; as it was. Raises GroupUnknown."""
+        async with self._db.transaction() as tx:
+            before = await self.get(tenant, id, tx)
+            if before is None or not await tx.execute("DELETE FROM groups WHERE tenant = ? AND id = ?", (tenant, id)):
+                raise GroupUnknown("expected a group of this tenant, got an id that none has", address="group")
+            await tx.execute("DELETE FROM memberships WHERE tenant = ? AND group_id = ?", (tenant, id))
+        return before
+
+    async def _members(self, queries: Queries, tenant: str, id: str) -> list[str]:
+        rows = await queries.fetch(
+            "SELECT account FROM memberships WHERE tenant = ? AND group_id = ? ORDER BY account", (tenant, id)
+        )
+        return [row["account"] for row in rows]
+
+    async def _add(self, tx: Queries, tenant: str, id: str, accounts: Sequence[str]) -> None:
+        for account in dict.fromkeys(accounts):
+            if await tx.fetch_one("SELECT id FROM accounts WHERE tenant = ? AND id = ?", (tenant, account)) is None:
+                raise AccountUnknown(
+                    "expected members that are accounts of this tenant, got an id that none has", address="members"
+                )
+            await tx.execute(
+                "INSERT INTO memberships (tenant, group_id, account) VALUES (?, ?, ?)"
+                " ON CONFLICT (tenant, group_id, account) DO NOTHING",
+                (tenant, id, account),
+            )
+
+
+def _group(row: Row, members: Sequence[str]) -> Group:
+    return Group(
+        row["id"],
+        row["tenant"],
+        row["name"],
+        tuple(msgspec.json.decode(row["roles"], type=list[str])),
+        tuple(members),
+        row["external_id"],
+        float(row["created"]),
+        float(row["updated"]),
+        int(row["version"]),
+    )
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _checked_name(name: str) -> str:
+    try:
+        found = checked_display_name(name)
+    except InvalidAccount as error:
+        raise InvalidGroup(error.message, address="name") from None
+    if not found:
+        raise InvalidGroup("expected a name, got none", address="name")
+    return found
+
+
+def _explained(error: StoreError) -> Exception:
+    if error.code != "store.constraint":
+        return error
+    return GroupExists("expected a name that no other group has, got one that is taken", address="name")
