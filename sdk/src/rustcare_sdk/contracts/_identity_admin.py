@@ -200,9 +200,10 @@ class SessionInfo:
 
 @dataclass(frozen=True)
 class SessionsRequest:
-    """The sessions of an account (empty: of the caller)."""
+    """The sessions of an account (empty: of the caller). `current`: the id of the session that asks, to be marked."""
 
     account: str = ""
+    current: str = ""
 
 
 @dataclass(frozen=True)
@@ -288,7 +289,10 @@ class CreateServiceRequest:
 
 @dataclass(frozen=True)
 class KeyInfo:
-    """An API key without its secret. `prefix` is the part of it that may be shown; `expires` 0: never."""
+    """An API key without its secret. `prefix` is the part of it that may be shown; `expires` 0: never.
+
+    `kind` `certificate`: a client certificate that is bound to the account; `prefix` is that of its fingerprint.
+    """
 
     id: str
     account: str
@@ -300,6 +304,7 @@ class KeyInfo:
     expires: float = 0.0
     used: float = 0.0
     revoked: bool = False
+    kind: Literal["key", "certificate"] = "key"
 
 
 @dataclass(frozen=True)
@@ -395,13 +400,16 @@ class GroupsReply:
 class BreakGlassRequest:
     """Emergency access for the caller's own session: a role for a limited time, for a reason that is put on record.
 
-    `minutes` are bounded by the tenant's settings. `patient`: whom it is about, when that is known (`Patient/1`).
+    `session`: the id of that session, which must be of AAL2. `minutes` are bounded by the tenant's settings. `patient`: whom
+    it is about, when that is known (`Patient/1`). `purpose`: what `Caller.purpose` says meanwhile (HL7 v3 PurposeOfUse).
     """
 
     reason: str
     role: str = "emergency"
     minutes: int = 60
     patient: str = ""
+    session: str = ""
+    purpose: Literal["BTG", "ETREAT"] = "BTG"
 
 
 @dataclass(frozen=True)
@@ -417,7 +425,10 @@ class DelegateRequest:
 
 @dataclass(frozen=True)
 class ElevationInfo:
-    """A break-glass access or a delegation. `reviewed_by` is empty until somebody else has looked at it."""
+    """A break-glass access or a delegation. `account` is who acts, `on_behalf` the account for which (of a delegation).
+
+    `reviewed_by` (a principal) is empty until somebody else has looked at it; `note` is what they wrote.
+    """
 
     id: str
     kind: Literal["break-glass", "delegation"]
@@ -432,6 +443,9 @@ class ElevationInfo:
     ended: bool = False
     reviewed_by: str = ""
     verdict: str = ""
+    purpose: str = ""
+    patient: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True)

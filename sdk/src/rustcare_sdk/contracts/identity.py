@@ -12,6 +12,11 @@ are left out of `repr`.
 | `identity.token.issue` | `IssueRequest` | `TokenReply` |
 | `identity.token.refresh` | `RefreshRequest` | `TokenReply` |
 | `identity.token.revoke` | `RevokeTokenRequest` | `RevokeReply` |
+| `identity.token.rotate` | `TokenRotateRequest` | `JwksReply` |
+| `identity.token.device` | `DeviceTokenRequest` | `TokenReply` |
+| `identity.device.begin` | `DeviceBeginRequest` | `DeviceBeginReply` |
+| `identity.device.show` | `DeviceShowRequest` | `DeviceInfo` |
+| `identity.device.approve` | `DeviceApproveRequest` | `DeviceInfo` |
 | `identity.setup.link` | `SetupRequest` | `SetupReply` |
 | `identity.account.create` | `CreateAccountRequest` | `CreateAccountReply` |
 | `identity.account.read` | `AccountRequest` | `AccountReply` |
@@ -25,16 +30,19 @@ are left out of `repr`.
 | `identity.service.create` | `CreateServiceRequest` | `AccountReply` |
 | `identity.session.list` | `SessionsRequest` | `SessionsReply` |
 | `identity.session.revoke` | `RevokeRequest` | `RevokeReply` |
+| `identity.session.rename` | `SessionRenameRequest` | `SessionReply` |
 | `identity.tenant.put` | `TenantRequest` | `TenantReply` |
 | `identity.key.create` | `CreateKeyRequest` | `CreateKeyReply` |
 | `identity.key.list` | `KeysRequest` | `KeysReply` |
 | `identity.key.revoke` | `KeysRequest` | `KeysReply` |
+| `identity.key.bind` | `BindCertificateRequest` | `KeyReply` |
 | `identity.group.put` | `GroupRequest` | `GroupsReply` |
 | `identity.group.list` | `GroupRequest` | `GroupsReply` |
 | `identity.elevation.break-glass` | `BreakGlassRequest` | `ElevationInfo` |
 | `identity.elevation.delegate` | `DelegateRequest` | `ElevationInfo` |
 | `identity.elevation.list` | `ElevationsRequest` | `ElevationsReply` |
 | `identity.elevation.review` | `ElevationReviewRequest` | `ElevationInfo` |
+| `identity.elevation.assume` | `ElevationAssumeRequest` | `ElevationInfo` |
 | `identity.mfa.list` | `FactorsRequest` | `FactorsReply` |
 | `identity.mfa.totp.begin` | `TotpBeginRequest` | `TotpBeginReply` |
 | `identity.mfa.totp.confirm` | `TotpConfirmRequest` | `FactorReply` |
@@ -44,6 +52,7 @@ are left out of `repr`.
 | `identity.mfa.rename` | `RenameFactorRequest` | `FactorReply` |
 | `identity.mfa.remove` | `RemoveFactorRequest` | `FactorsReply` |
 | `identity.revoked` | event `Revocation` | |
+| `identity.jwks.changed` | event `JwksReply` | |
 | `identity.tenant.changed` | event `TenantInfo` | |
 | `identity.event` | event `SecurityEvent` | |
 """
@@ -109,6 +118,20 @@ from ._identity_factors import (
     TotpBeginRequest,
     TotpConfirmRequest,
 )
+from ._identity_tokens import (
+    BindCertificateRequest,
+    DeviceApproveRequest,
+    DeviceBeginReply,
+    DeviceBeginRequest,
+    DeviceInfo,
+    DeviceShowRequest,
+    DeviceTokenRequest,
+    ElevationAssumeRequest,
+    KeyReply,
+    SessionRenameRequest,
+    SessionReply,
+    TokenRotateRequest,
+)
 
 __all__ = [
     "ACCOUNT_CREATE",
@@ -123,12 +146,18 @@ __all__ = [
     "AUTHENTICATE",
     "BREAK_GLASS",
     "DELEGATE",
+    "DEVICE_APPROVE",
+    "DEVICE_BEGIN",
+    "DEVICE_SHOW",
+    "ELEVATION_ASSUME",
     "ELEVATION_LIST",
     "ELEVATION_REVIEW",
     "EVENT",
     "GROUP_LIST",
     "GROUP_PUT",
     "JWKS",
+    "JWKS_CHANGED",
+    "KEY_BIND",
     "KEY_CREATE",
     "KEY_LIST",
     "KEY_REVOKE",
@@ -144,14 +173,17 @@ __all__ = [
     "REVOKED",
     "SERVICE_CREATE",
     "SESSION_LIST",
+    "SESSION_RENAME",
     "SESSION_REVOKE",
     "SETUP_LINK",
     "TENANTS",
     "TENANT_CHANGED",
     "TENANT_PUT",
+    "TOKEN_DEVICE",
     "TOKEN_ISSUE",
     "TOKEN_REFRESH",
     "TOKEN_REVOKE",
+    "TOKEN_ROTATE",
     "AccountInfo",
     "AccountReply",
     "AccountRequest",
@@ -159,6 +191,7 @@ __all__ = [
     "AccountsRequest",
     "AuthenticateRequest",
     "Authenticated",
+    "BindCertificateRequest",
     "BreakGlassRequest",
     "CreateAccountReply",
     "CreateAccountRequest",
@@ -166,7 +199,14 @@ __all__ = [
     "CreateKeyRequest",
     "CreateServiceRequest",
     "DelegateRequest",
+    "DeviceApproveRequest",
+    "DeviceBeginReply",
+    "DeviceBeginRequest",
+    "DeviceInfo",
+    "DeviceShowRequest",
+    "DeviceTokenRequest",
     "DisableRequest",
+    "ElevationAssumeRequest",
     "ElevationInfo",
     "ElevationReviewRequest",
     "ElevationsReply",
@@ -184,6 +224,7 @@ __all__ = [
     "JwksReply",
     "JwksRequest",
     "KeyInfo",
+    "KeyReply",
     "KeysReply",
     "KeysRequest",
     "PasskeyBeginReply",
@@ -203,6 +244,8 @@ __all__ = [
     "RevokeTokenRequest",
     "SecurityEvent",
     "SessionInfo",
+    "SessionRenameRequest",
+    "SessionReply",
     "SessionsReply",
     "SessionsRequest",
     "SetupReply",
@@ -213,6 +256,7 @@ __all__ = [
     "TenantsReply",
     "TenantsRequest",
     "TokenReply",
+    "TokenRotateRequest",
     "TotpBeginReply",
     "TotpBeginRequest",
     "TotpConfirmRequest",
@@ -233,6 +277,16 @@ TOKEN_ISSUE = "identity.token.issue"
 TOKEN_REFRESH = "identity.token.refresh"
 #: Service: end a token and its family (`RevokeTokenRequest` → `RevokeReply`).
 TOKEN_REVOKE = "identity.token.revoke"
+#: Service: another key to sign tokens with (`TokenRotateRequest` → `JwksReply`).
+TOKEN_ROTATE = "identity.token.rotate"
+#: Service: the tokens of a device that was approved (`DeviceTokenRequest` → `TokenReply`).
+TOKEN_DEVICE = "identity.token.device"
+#: Service: a device asks to be signed in (`DeviceBeginRequest` → `DeviceBeginReply`).
+DEVICE_BEGIN = "identity.device.begin"
+#: Service: which device waits under a code (`DeviceShowRequest` → `DeviceInfo`).
+DEVICE_SHOW = "identity.device.show"
+#: Service: sign a device in, or refuse it (`DeviceApproveRequest` → `DeviceInfo`).
+DEVICE_APPROVE = "identity.device.approve"
 #: Service: the link that makes the first administrator (`SetupRequest` → `SetupReply`). For the operator alone.
 SETUP_LINK = "identity.setup.link"
 #: Service: a new user (`CreateAccountRequest` → `CreateAccountReply`).
@@ -259,6 +313,8 @@ SERVICE_CREATE = "identity.service.create"
 SESSION_LIST = "identity.session.list"
 #: Service: end sessions (`RevokeRequest` → `RevokeReply`).
 SESSION_REVOKE = "identity.session.revoke"
+#: Service: another name for a session's device (`SessionRenameRequest` → `SessionReply`).
+SESSION_RENAME = "identity.session.rename"
 #: Service: make or change a tenant (`TenantRequest` → `TenantReply`).
 TENANT_PUT = "identity.tenant.put"
 #: Service: a new API key (`CreateKeyRequest` → `CreateKeyReply`).
@@ -267,6 +323,8 @@ KEY_CREATE = "identity.key.create"
 KEY_LIST = "identity.key.list"
 #: Service: end an API key (`KeysRequest` → `KeysReply`).
 KEY_REVOKE = "identity.key.revoke"
+#: Service: a client certificate as a credential (`BindCertificateRequest` → `KeyReply`).
+KEY_BIND = "identity.key.bind"
 #: Service: make, change or delete a group (`GroupRequest` → `GroupsReply`).
 GROUP_PUT = "identity.group.put"
 #: Service: groups (`GroupRequest` → `GroupsReply`).
@@ -295,6 +353,10 @@ MFA_RECOVERY_GENERATE = "identity.mfa.recovery.generate"
 MFA_RENAME = "identity.mfa.rename"
 #: Service: take a factor away (`RemoveFactorRequest` → `FactorsReply`).
 MFA_REMOVE = "identity.mfa.remove"
+#: Service: act under a delegation, or stop (`ElevationAssumeRequest` → `ElevationInfo`).
+ELEVATION_ASSUME = "identity.elevation.assume"
+#: Event: the keys that tokens are signed with changed (`JwksReply`).
+JWKS_CHANGED = "identity.jwks.changed"
 #: Event, confirmed: a credential is not valid any more (`Revocation`). It is published before whoever revoked is answered.
 REVOKED = "identity.revoked"
 #: Event: a tenant was made or changed (`TenantInfo`).
@@ -348,11 +410,19 @@ class JwksReply:
 
 @dataclass(frozen=True)
 class Revocation:
-    """What is not valid any more: all of an account's sessions and tokens that were made before `before`, one session with
-    its tokens, one token (`jti`), or one API key. `until` (Unix seconds): after it nothing that this ended could be valid."""
+    """What is not valid any more. `until` (Unix seconds): after it nothing that this ended could be valid.
+
+    | `kind` | `id` | ends |
+    |---|---|---|
+    | `account` | an account | its tokens whose `iat` is before `before`; whatever is remembered of it is asked anew |
+    | `session` | a session | the session, and tokens whose `sid` it is |
+    | `token` | a `jti` | that token |
+    | `key` | SHA-256 (hex) of `AuthenticateRequest.credential` | an API key, or a client certificate |
+    | `credential` | the same, of a session | only what is remembered of it: it was exchanged, or its rights changed |
+    """
 
     revision: int
-    kind: Literal["account", "session", "token", "key"]
+    kind: Literal["account", "session", "token", "key", "credential"]
     id: str
     tenant: str
     before: float = 0.0
@@ -379,7 +449,8 @@ class IssueRequest:
     """An access token (a JWT, RFC 9068) for an account, for an audience, with at most the account's own scopes.
 
     With `account` empty: for the principal of the message. `lifetime` in seconds is bounded by the tenant's settings.
-    `refresh`: with a refresh token, the first of a family. `session`: the tokens end with it.
+    `refresh`: with a refresh token, the first of a family. `session`: the tokens end with it, and say what it may, elevations
+    in force included. `device`: a name for who gets the refresh token, to be shown among the account's sessions.
     """
 
     audience: str = ""
@@ -388,6 +459,7 @@ class IssueRequest:
     lifetime: int = 0
     refresh: bool = False
     session: str = ""
+    device: str = ""
 
 
 @dataclass(frozen=True)
