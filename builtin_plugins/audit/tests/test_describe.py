@@ -14,7 +14,7 @@ from rustcare_plugin_audit.entry import Draft
 from rustcare_plugin_audit.errors import PolicyInvalid
 from rustcare_plugin_audit.policy import MUST, RULES, read_policy
 from rustcare_sdk.capability import parse
-from rustcare_sdk.contracts import crypto, fhir
+from rustcare_sdk.contracts import crypto, fhir, http, identity
 from rustcare_sdk.contracts.audit import Attempt, DisclosuresRequest, ShowRequest
 from rustcare_sdk.contracts.compliance import ReportRequest
 
@@ -224,6 +224,39 @@ def test_paths() -> None:
     assert list(values_at(data, "=v")) == ["v"]
     assert list(values_at(data, "c.e")) == list(values_at(data, "a.7.b")) == list(values_at(data, "c[*]")) == []
     assert list(values_at(fhir.ReadRequest("T", "1"), "__class__")) == []
+
+
+@pytest.mark.parametrize("form", range(3))
+def test_what_concerns_security_is_kept_in_clear(form: int) -> None:
+    """An event of identity says in its entry what happened and to which account; requests say nothing that came with them."""
+    said = identity.SecurityEvent("login.failed", "failure", "01J", code="identity.bad-password", address="192.0.2.1")
+    attempt = Attempt("id", 1, "use", capability=f"bus:publish@{identity.EVENT}", data=forms(said)[form])
+    found = Describer(read_policy({}), os.urandom).draft(attempt)
+    assert found.parts == []
+    assert found.entry.which is not None
+    assert (found.entry.which.type, found.entry.which.name) == ("account", "01J")
+    assert found.entry.details == {
+        "action": "login.failed",
+        "outcome": "failure",
+        "account": "01J",
+        "code": "identity.bad-password",
+        "address": "192.0.2.1",
+    }
+    made = identity.CreateAccountRequest("jane", "jane@example.org", password="correct horse")
+    entry = draft(identity.ACCOUNT_CREATE, forms(made)[form]).entry
+    assert entry.what is not None
+    assert entry.what.action == "create"
+    assert "jane" not in repr(entry)
+    assert "horse" not in repr(entry)
+
+
+def test_requests_over_http_are_kept_row_by_row() -> None:
+    """An access batch's rows are in the entry; one that is too large for an entry is left out, and the entry says so."""
+    rows = [[1, 2, "id", "user/1", "GET", "/lab/{id}", 200, "s"]]
+    for batch, expected in ((rows, {"rows": rows}), (rows * 2000, {"left_out": ["rows"]})):
+        data = http.AccessBatch("default", batch)
+        attempt = Attempt("id", 1, "use", capability=f"bus:publish@{http.ACCESS}", data=data)
+        assert Describer(read_policy({}), os.urandom).draft(attempt).entry.details == expected
 
 
 def test_hostile_sizes_are_cut() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from rustcare_sdk.contracts.audit import Attempt
 
-from .entry import Change, Disclosure, Draft, Part, Which, changes, clip, of_attempt
+from .entry import Change, Disclosure, Draft, Part, Which, changes, clip, of_attempt, plain
 from .policy import Policy, Rule
 from .sealing import resource_subject
 
@@ -24,6 +24,7 @@ __all__ = ["Describer", "values_at"]
 MAX_NAMES = 300  # names of resources in one sealed part, so that an entry keeps within its limit
 NAME = 100  # characters of a resource's name: FHIR's are shorter
 MAX_TYPES = 50
+MAX_KEPT = 56_000  # bytes of fields kept in clear
 _KEPT_RULES = 4096
 
 
@@ -123,6 +124,8 @@ class Describer:
         version, name = clip(_text(data, rule.version), NAME), clip(_text(data, rule.name), NAME)
         which = Which(attempt.tenant, next(iter(types)) if one else "", {} if one else types, version, name)
         entry = of_attempt(attempt, rule.action if attempt.kind == "use" else attempt.action, which, public)
+        if rule.keep:
+            entry = msgspec.structs.replace(entry, details={**entry.details, **_kept(data, rule.keep)})
         if not self._discloses(rule, attempt):
             return Draft(entry, parts)
         what = " ".join(filter(None, (rule.action, which.type or ", ".join(types))))
@@ -194,6 +197,22 @@ class Describer:
             return None
 
 
+def _kept(data: Any, names: list[str]) -> dict[str, Any]:
+    """The fields of a message that stand in clear; what would make the entry too large is left out, and that is said."""
+    kept: dict[str, Any] = {}
+    left = MAX_KEPT
+    for name in names:
+        found = next(values_at(data, name), None)
+        if found is None or found == "" or found == {}:
+            continue
+        value = plain(found)
+        left -= len(msgspec.json.encode(value))
+        if left < 0:
+            return {**kept, "left_out": names[names.index(name) :]}
+        kept[name] = value
+    return kept
+
+
 def _resources(data: Any, rule: Rule) -> tuple[dict[str, int], dict[str, list[str]], list[str]]:
     """The types of a message's resources, the resources of each patient (by reference), and those of no patient."""
     types: dict[str, int] = {}
@@ -258,6 +277,7 @@ def _shape_of(rule: Rule) -> type | None:
     inner = [path for path in (rule.type, rule.id, *rule.patients) if path and not path.startswith("=")]
     paths = [f"{rule.items}.{path}" if rule.items else path for path in inner]
     paths += [path for path in (rule.version, rule.name, rule.reference, rule.subject, rule.changes) if path]
+    paths += rule.keep
     tree: dict[str, Any] = {}
     for path in paths:
         level = tree

@@ -19,6 +19,7 @@ joined by dots, `[*]` for every item of a list: `resources[*].subject.reference`
 | `resolve` | a service that answers `{type, id}` with the `resource`, in which `patients` are looked for |
 | `before` | a service that answers `{type, id}` with the `resource` as it is now, for the fields' values before |
 | `skip` | fields that are not committed to |
+| `keep` | names of fields of the message that stand in clear in the entry's details: nothing personal |
 """
 
 from __future__ import annotations
@@ -58,6 +59,10 @@ MUST: tuple[str, ...] = (
     "bus:request@audit.signatures",
     "bus:request@audit.hold.*",
     "bus:request@audit.retention.*",
+    *(f"bus:request@identity.{group}.*" for group in ("account", "session", "tenant", "key", "group", "service")),
+    *(f"bus:request@identity.{group}.*" for group in ("elevation", "token", "login", "mfa", "setup", "device")),
+    "bus:publish@identity.event",
+    "bus:publish@http.access",
     "secret:use@*",
     "secret:reveal@*",
     "secret:create@*",
@@ -164,6 +169,24 @@ RULES: tuple[dict[str, Any], ...] = (
     {"match": "bus:request@audit.reindex", "action": "execute", "type": "=audit"},
     {"match": "bus:request@audit.show", "action": "read", "type": "=audit", "name": "index", "disclosure": "never"},
     {"match": "bus:request@audit.>", "action": "read", "type": "=audit", "disclosure": "never"},
+    # Whom it was done to, by its id, is in the event that follows: a request may name somebody by an address.
+    *(
+        {"match": f"bus:request@identity.*.{verb}", "action": action, "type": "=account", "disclosure": "never"}
+        for verb, action in (
+            *(("list", "read"), ("read", "read"), ("create", "create"), ("update", "update"), ("put", "update")),
+            *(("delete", "delete"), ("disable", "update"), ("unlock", "update"), ("revoke", "delete")),
+        )
+    ),
+    {"match": "bus:request@identity.>", "action": "execute", "type": "=account", "disclosure": "never"},
+    {
+        "match": "bus:publish@identity.event",
+        "action": "execute",
+        "type": "=account",
+        "name": "account",
+        "keep": ["action", "outcome", "account", "session", "code", "address", "details"],
+        "disclosure": "never",
+    },
+    {"match": "bus:publish@http.access", "action": "execute", "keep": ["rows"], "disclosure": "never"},
     {"match": "bus:request@>", "action": "execute"},
     {"match": "bus:publish@>", "action": "execute"},
     {"match": "db:read@*", "action": "read"},
@@ -193,6 +216,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     resolve: str = ""
     before: str = ""
     skip: list[str] = []
+    keep: list[str] = []
 
     @property
     def discloses(self) -> str:
@@ -260,7 +284,7 @@ def _check_paths(rule: Rule, address: str) -> None:
         rule.subject,
         rule.changes,
     )
-    for path in (*one, *rule.patients):
+    for path in (*one, *rule.patients, *rule.keep):
         if path.startswith("="):
             continue
         for step in path.split("."):
