@@ -69,6 +69,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `invite`: administrators may send invitations too; `open`: people may register themselves (needs mail).
     `roles`: roles beyond the built-in ones, with their scopes. `mfa`: who must have a second factor: `optional`: nobody;
     `required`: everybody. `sign_in_notices`: mail when an account signs in from a device that it has not used before.
+
+    `sessions`, `tokens`, `elevations`, `passkeys` belong to those parts and are read there; `limits` and `cors` to the gateway.
     """
 
     registration: Literal["closed", "invite", "open"] = "invite"
@@ -77,6 +79,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     roles: dict[str, tuple[str, ...]] = {}
     passwords: PasswordSettings = PasswordSettings()
     lockout: LockoutSettings = LockoutSettings()
+    sessions: dict[str, Any] = {}
+    tokens: dict[str, Any] = {}
+    elevations: dict[str, Any] = {}
+    passkeys: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
+    cors: dict[str, Any] = {}
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

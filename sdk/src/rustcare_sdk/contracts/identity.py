@@ -18,6 +18,22 @@ are left out of `repr`.
 | `identity.device.show` | `DeviceShowRequest` | `DeviceInfo` |
 | `identity.device.approve` | `DeviceApproveRequest` | `DeviceInfo` |
 | `identity.setup.link` | `SetupRequest` | `SetupReply` |
+| `identity.account.accept-invite` | `AcceptInviteRequest` | `LoginReply` |
+| `identity.account.email` | `ChangeEmailRequest` | `SentReply` |
+| `identity.account.export` | `ExportRequest` | `ExportReply` |
+| `identity.account.import` | `ImportRequest` | `ImportReply` |
+| `identity.account.password` | `ChangePasswordRequest` | `AccountReply` |
+| `identity.account.register` | `RegisterRequest` | `SentReply` |
+| `identity.account.verify-email` | `VerifyEmailRequest` | `AccountReply` |
+| `identity.link` | `LinkRequest` | `LinkReply` |
+| `identity.login.factor` | `FactorLoginRequest` | `LoginReply` |
+| `identity.login.passkey` | `PasskeyLoginRequest` | `LoginReply` |
+| `identity.login.password` | `PasswordLoginRequest` | `LoginReply` |
+| `identity.login.recover` | `RecoverRequest` | `SentReply` |
+| `identity.login.reset` | `ResetPasswordRequest` | `LoginReply` |
+| `identity.login.step-up` | `StepUpRequest` | `LoginReply` |
+| `identity.passkey.options` | `PasskeyOptionsRequest` | `PasskeyOptionsReply` |
+| `identity.setup.finish` | `SetupFinishRequest` | `LoginReply` |
 | `identity.account.create` | `CreateAccountRequest` | `CreateAccountReply` |
 | `identity.account.read` | `AccountRequest` | `AccountReply` |
 | `identity.account.list` | `AccountsRequest` | `AccountsReply` |
@@ -118,6 +134,48 @@ from ._identity_factors import (
     TotpBeginRequest,
     TotpConfirmRequest,
 )
+from ._identity_login import (
+    ACCOUNT_ACCEPT_INVITE,
+    ACCOUNT_EMAIL,
+    ACCOUNT_EXPORT,
+    ACCOUNT_IMPORT,
+    ACCOUNT_PASSWORD,
+    ACCOUNT_REGISTER,
+    ACCOUNT_VERIFY_EMAIL,
+    LINK,
+    LOGIN_FACTOR,
+    LOGIN_PASSKEY,
+    LOGIN_PASSWORD,
+    LOGIN_RECOVER,
+    LOGIN_RESET,
+    LOGIN_STEP_UP,
+    PASSKEY_OPTIONS,
+    SETUP_FINISH,
+    AcceptInviteRequest,
+    ChangeEmailRequest,
+    ChangePasswordRequest,
+    Client,
+    ExportReply,
+    ExportRequest,
+    FactorLoginRequest,
+    ImportReply,
+    ImportRequest,
+    LinkReply,
+    LinkRequest,
+    LoginReply,
+    PasskeyLoginRequest,
+    PasskeyOptionsReply,
+    PasskeyOptionsRequest,
+    PasswordLoginRequest,
+    RecoverRequest,
+    RegisterRequest,
+    ResetPasswordRequest,
+    SentReply,
+    SetupFinishRequest,
+    SetupRequest,
+    StepUpRequest,
+    VerifyEmailRequest,
+)
 from ._identity_tokens import (
     BindCertificateRequest,
     DeviceApproveRequest,
@@ -134,15 +192,22 @@ from ._identity_tokens import (
 )
 
 __all__ = [
+    "ACCOUNT_ACCEPT_INVITE",
     "ACCOUNT_CREATE",
     "ACCOUNT_DELETE",
     "ACCOUNT_DISABLE",
+    "ACCOUNT_EMAIL",
+    "ACCOUNT_EXPORT",
+    "ACCOUNT_IMPORT",
     "ACCOUNT_INVITE",
     "ACCOUNT_LIST",
+    "ACCOUNT_PASSWORD",
     "ACCOUNT_READ",
+    "ACCOUNT_REGISTER",
     "ACCOUNT_RESET_MFA",
     "ACCOUNT_UNLOCK",
     "ACCOUNT_UPDATE",
+    "ACCOUNT_VERIFY_EMAIL",
     "AUTHENTICATE",
     "BREAK_GLASS",
     "DELEGATE",
@@ -161,6 +226,13 @@ __all__ = [
     "KEY_CREATE",
     "KEY_LIST",
     "KEY_REVOKE",
+    "LINK",
+    "LOGIN_FACTOR",
+    "LOGIN_PASSKEY",
+    "LOGIN_PASSWORD",
+    "LOGIN_RECOVER",
+    "LOGIN_RESET",
+    "LOGIN_STEP_UP",
     "MFA_LIST",
     "MFA_PASSKEY_BEGIN",
     "MFA_PASSKEY_FINISH",
@@ -169,12 +241,14 @@ __all__ = [
     "MFA_RENAME",
     "MFA_TOTP_BEGIN",
     "MFA_TOTP_CONFIRM",
+    "PASSKEY_OPTIONS",
     "REVOCATIONS",
     "REVOKED",
     "SERVICE_CREATE",
     "SESSION_LIST",
     "SESSION_RENAME",
     "SESSION_REVOKE",
+    "SETUP_FINISH",
     "SETUP_LINK",
     "TENANTS",
     "TENANT_CHANGED",
@@ -184,6 +258,7 @@ __all__ = [
     "TOKEN_REFRESH",
     "TOKEN_REVOKE",
     "TOKEN_ROTATE",
+    "AcceptInviteRequest",
     "AccountInfo",
     "AccountReply",
     "AccountRequest",
@@ -193,6 +268,9 @@ __all__ = [
     "Authenticated",
     "BindCertificateRequest",
     "BreakGlassRequest",
+    "ChangeEmailRequest",
+    "ChangePasswordRequest",
+    "Client",
     "CreateAccountReply",
     "CreateAccountRequest",
     "CreateKeyReply",
@@ -211,13 +289,18 @@ __all__ = [
     "ElevationReviewRequest",
     "ElevationsReply",
     "ElevationsRequest",
+    "ExportReply",
+    "ExportRequest",
     "FactorInfo",
+    "FactorLoginRequest",
     "FactorReply",
     "FactorsReply",
     "FactorsRequest",
     "GroupInfo",
     "GroupRequest",
     "GroupsReply",
+    "ImportReply",
+    "ImportRequest",
     "InviteReply",
     "InviteRequest",
     "IssueRequest",
@@ -227,14 +310,24 @@ __all__ = [
     "KeyReply",
     "KeysReply",
     "KeysRequest",
+    "LinkReply",
+    "LinkRequest",
+    "LoginReply",
     "PasskeyBeginReply",
     "PasskeyBeginRequest",
     "PasskeyFinishRequest",
+    "PasskeyLoginRequest",
+    "PasskeyOptionsReply",
+    "PasskeyOptionsRequest",
+    "PasswordLoginRequest",
+    "RecoverRequest",
     "RecoveryReply",
     "RecoveryRequest",
     "RefreshRequest",
+    "RegisterRequest",
     "RemoveFactorRequest",
     "RenameFactorRequest",
+    "ResetPasswordRequest",
     "ResetReply",
     "Revocation",
     "RevocationsReply",
@@ -243,13 +336,16 @@ __all__ = [
     "RevokeRequest",
     "RevokeTokenRequest",
     "SecurityEvent",
+    "SentReply",
     "SessionInfo",
     "SessionRenameRequest",
     "SessionReply",
     "SessionsReply",
     "SessionsRequest",
+    "SetupFinishRequest",
     "SetupReply",
     "SetupRequest",
+    "StepUpRequest",
     "TenantInfo",
     "TenantReply",
     "TenantRequest",
@@ -261,6 +357,7 @@ __all__ = [
     "TotpBeginRequest",
     "TotpConfirmRequest",
     "UpdateAccountRequest",
+    "VerifyEmailRequest",
 ]
 
 #: Service: whose credential this is (`AuthenticateRequest` → `Authenticated`). Asked by the gateway; not put on record.
@@ -486,11 +583,6 @@ class RevokeTokenRequest:
     """An access or a refresh token. One that is not known is no error (RFC 7009)."""
 
     token: str = field(repr=False)
-
-
-@dataclass(frozen=True)
-class SetupRequest:
-    """Nothing to say."""
 
 
 @dataclass(frozen=True)
