@@ -1,0 +1,274 @@
+"""Sessions: begun, found by their credential, raised, ended. What is ended is ended durably before anybody is told so.
+
+A credential is 32 random bytes; only its SHA-256 is stored. It is exchanged for a new one whenever the assurance level
+rises, so that one that somebody else had planted or seen before is worth nothing then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from msgspec.structs import replace
+from rustcare_sdk import Database
+from rustcare_sdk.context import Queries
+from rustcare_sdk.contracts.identity import Revocation
+
+from rustcare_plugin_identity.rows import insert
+from rustcare_plugin_identity.tokens.jose import b64u
+from rustcare_plugin_identity.tokens.revocations import Revocations
+
+from .devices import clean_name, device_name
+from .errors import SessionUnknown
+from .limits import Limits, SessionSettings, limits_under
+from .model import Session, digest_of, session_of
+
+__all__ = ["Holder", "Sessions"]
+
+_CREDENTIAL = 32  # bytes
+_ID = 16
+#: Seconds that a session that has ended is still kept, for questions.
+_KEPT = 7 * 86_400.0
+
+
+class Holder(Protocol):
+    """The account that a session is for."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def tenant(self) -> str: ...
+
+
+class Sessions:
+    """The sessions of all tenants.
+
+    Args:
+        settings: those of a tenant; of the empty one, those that hold for all.
+        tell: tells everybody of revocations that are committed.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        time: Callable[[], float],
+        random: Callable[[int], bytes],
+        settings: Callable[[str], SessionSettings],
+        revocations: Revocations,
+        tell: Callable[[Sequence[Revocation]], Awaitable[None]],
+    ) -> None:
+        self._db = db
+        self._time = time
+        self._random = random
+        self._settings = settings
+        self._revocations = revocations
+        self._tell = tell
+
+    def limits(self, tenant: str, aal: int) -> Limits:
+        """The limits of this level in a tenant."""
+        return limits_under(self._settings, tenant, aal)
+
+    def new_id(self) -> str:
+        """An id for a session."""
+        return b64u(self._random(_ID))
+
+    # beginning
+
+    async def begin(
+        self, account: Holder, *, aal: int, amr: Sequence[str], address: str, agent: str
+    ) -> tuple[Session, str]:
+        """A new session of a browser, and its credential, which is nowhere else.
+
+        Args:
+            aal: the level that was proved; `amr`: how (RFC 8176).
+            address, agent: the client's address and what it says it is (`User-Agent`).
+        """
+        now = self._time()
+        limits = self.limits(account.tenant, aal)
+        session = Session(
+            self.new_id(),
+            account.tenant,
+            account.id,
+            "browser",
+            aal,
+            tuple(amr),
+            device_name(agent),
+            address,
+            now,
+            now,
+            now,
+            now + limits.absolute,
+        )
+        credential = b64u(self._random(_CREDENTIAL))
+        async with self._db.transaction() as tx:
+            await self.insert(tx, session, credential)
+        return session, credential
+
+    async def insert(self, tx: Queries, session: Session, credential: str = "") -> None:
+        """Write a session down; one without a credential is found by its id alone."""
+        row = replace(session, device=clean_name(session.device))
+        await insert(tx, "sessions", row, "amr", credential=digest_of(credential) if credential else None)
+
+    # finding
+
+    async def find(self, credential: str) -> Session | None:
+        """The session of a credential, when it is good; that it was used is noted (at most once a minute)."""
+        row = await self._db.fetch_one("SELECT * FROM sessions WHERE credential = ?", (digest_of(credential),))
+        return None if row is None else await self.used(session_of(row))
+
+    async def get(self, id: str) -> Session | None:
+        """A session by its id, when it is good."""
+        row = await self._db.fetch_one("SELECT * FROM sessions WHERE id = ?", (id,))
+        if row is None:
+            return None
+        session = session_of(row)
+        return session if self.alive(session) else None
+
+    def alive(self, session: Session) -> bool:
+        """Whether a session is good, as far as it says itself."""
+        return session.alive(self.limits(session.tenant, session.aal), self._time())
+
+    async def used(self, session: Session) -> Session | None:
+        """The session as used now, or None when it has ended."""
+        now = self._time()
+        limits = self.limits(session.tenant, session.aal)
+        if not session.alive(limits, now):
+            return None
+        if now - session.seen < limits.write_every:
+            return session
+        # The row may have ended since it was read: then nothing is written, and it is not good.
+        if not await self._db.execute("UPDATE sessions SET seen = ? WHERE id = ? AND ended = 0", (now, session.id)):
+            return None
+        return replace(session, seen=now)
+
+    async def of(self, tenant: str, account: str) -> list[Session]:
+        """The good sessions of an account, newest first."""
+        rows = await self._db.fetch(
+            "SELECT * FROM sessions WHERE tenant = ? AND account = ? AND ended = 0 ORDER BY created DESC, id",
+            (tenant, account),
+        )
+        return [one for one in map(session_of, rows) if self.alive(one)]
+
+    # changing
+
+    async def raise_aal(self, id: str, aal: int, amr: Sequence[str]) -> tuple[Session, str]:
+        """The session after its user proved who they are (again), with a new credential; the old one is worth nothing.
+
+        Raises SessionUnknown when it has ended meanwhile.
+        """
+        credential = b64u(self._random(_CREDENTIAL))
+        now = self._time()
+        async with self._db.transaction() as tx:
+            row = await tx.fetch_one("SELECT * FROM sessions WHERE id = ? AND kind = 'browser' AND ended = 0", (id,))
+            if row is None:
+                raise SessionUnknown("the session has ended", hint="sign in again")
+            before = session_of(row)
+            session = replace(
+                before,
+                aal=max(aal, before.aal),
+                amr=tuple(dict.fromkeys((*before.amr, *amr))),
+                authenticated=now,
+                seen=now,
+            )
+            await tx.execute(
+                "UPDATE sessions SET credential = ?, aal = ?, amr = ?, authenticated = ?, seen = ? WHERE id = ?",
+                (digest_of(credential), session.aal, " ".join(session.amr), now, now, id),
+            )
+            told = [await self._revocations.note(tx, "credential", row["credential"], session.tenant)]
+        await self._tell(told)
+        return session, credential
+
+    async def rename(self, tenant: str, account: str, id: str, name: str) -> Session:
+        """Give the device a name. Raises SessionUnknown."""
+        changed = await self._db.execute(
+            "UPDATE sessions SET device = ? WHERE id = ? AND tenant = ? AND account = ? AND ended = 0",
+            (clean_name(name), id, tenant, account),
+        )
+        found = await self.get(id) if changed else None
+        if found is None:
+            raise SessionUnknown("there is no such session of this account")
+        return found
+
+    async def elevate(self, tx: Queries, session: str, elevation: str) -> list[Revocation]:
+        """Put an elevation in force in a session (empty: none); what a gateway remembers of it is to be forgotten."""
+        row = await tx.fetch_one("SELECT * FROM sessions WHERE id = ? AND ended = 0", (session,))
+        if row is None:
+            raise SessionUnknown("the session has ended", hint="sign in again")
+        await tx.execute("UPDATE sessions SET elevation = ? WHERE id = ?", (elevation, session))
+        if not row["credential"]:
+            return []
+        return [await self._revocations.note(tx, "credential", row["credential"], row["tenant"])]
+
+    async def lower(self, tx: Queries, elevation: str) -> list[Revocation]:
+        """An elevation has ended: it is in force in no session any more, and tokens made under it end."""
+        rows = await tx.fetch("SELECT * FROM sessions WHERE elevation = ? AND ended = 0", (elevation,))
+        told: list[Revocation] = []
+        for row in rows:
+            if row["kind"] == "token":
+                told += await self._end(tx, [session_of(row)], "elevation ended")
+            else:
+                told += await self.elevate(tx, row["id"], "")
+        return told
+
+    # ending
+
+    async def revoke(
+        self, *, tenant: str, account: str = "", session: str = "", keep: str = "", reason: str = ""
+    ) -> list[Session]:
+        """End sessions with their tokens: one (`session`), all of an account but one (`keep`), or all of an account.
+
+        Without `session` and `keep` everything that the account holds ends, tokens of no session too. It is durable, and
+        everybody was told, when this returns; what had ended already is not among the answer.
+        """
+        async with self._db.transaction() as tx:
+            ended, told = await self.end(tx, tenant=tenant, account=account, session=session, keep=keep, reason=reason)
+        await self._tell(told)
+        return ended
+
+    async def end(
+        self, tx: Queries, *, tenant: str, account: str = "", session: str = "", keep: str = "", reason: str = ""
+    ) -> tuple[list[Session], list[Revocation]]:
+        """`revoke` within a transaction; the revocations are to be told when it is committed."""
+        if session:
+            rows = await tx.fetch(
+                "SELECT * FROM sessions WHERE tenant = ? AND (id = ? OR parent = ?) AND ended = 0",
+                (tenant, session, session),
+            )
+        else:
+            rows = await tx.fetch(
+                "SELECT * FROM sessions WHERE tenant = ? AND account = ? AND ended = 0", (tenant, account)
+            )
+        found = [session_of(row) for row in rows]
+        ended = [
+            one
+            for one in found
+            if (not account or one.account == account) and not (keep and keep in (one.id, one.parent))
+        ]
+        if session or keep:
+            return ended, await self._end(tx, ended, reason)
+        await self._close(tx, ended, reason)
+        now = self._time()
+        await tx.execute("UPDATE accounts SET not_before = ? WHERE tenant = ? AND id = ?", (now, tenant, account))
+        return ended, [await self._revocations.note(tx, "account", account, tenant, before=now)]
+
+    async def _end(self, tx: Queries, sessions: Sequence[Session], reason: str) -> list[Revocation]:
+        await self._close(tx, sessions, reason)
+        return [await self._revocations.note(tx, "session", one.id, one.tenant) for one in sessions]
+
+    async def _close(self, tx: Queries, sessions: Sequence[Session], reason: str) -> None:
+        now = self._time()
+        await tx.execute_many(
+            "UPDATE sessions SET ended = ?, reason = ? WHERE id = ?",
+            [(now, clean_name(reason), one.id) for one in sessions],
+        )
+        await tx.execute_many("UPDATE families SET ended = ? WHERE id = ?", [(now, one.id) for one in sessions])
+
+    async def purge(self) -> int:
+        """Take away what ended long ago; how many sessions."""
+        before = self._time() - _KEPT
+        async with self._db.transaction() as tx:
+            old = "SELECT id FROM sessions WHERE expires < ? OR (ended > 0 AND ended < ?)"
+            await tx.execute(f"DELETE FROM families WHERE id IN ({old})", (before, before))
+            return await tx.execute(
+                "DELETE FROM sessions WHERE expires < ? OR (ended > 0 AND ended < ?)", (before, before)
+            )
