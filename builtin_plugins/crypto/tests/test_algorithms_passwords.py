@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import sys
 import threading
 
 import pytest
@@ -143,6 +145,24 @@ async def test_a_cancelled_caller_keeps_its_place_until_the_work_ends(monkeypatc
     finally:
         go.set()
         pool.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
+async def test_the_threads_stand_back_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashing runs at a lower priority than the thread of the event loop, as far lower as was asked for."""
+
+    def priority(password: bytes, policy: Policy) -> str:
+        return str(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+
+    monkeypatch.setattr(passwords, "hash_password", priority)
+    mine = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    for niceness in (0, 7):
+        pool = Passwords(DEFAULT, workers=1, niceness=niceness)
+        try:
+            assert int(await pool.hash("a")) == min(19, mine + niceness)
+        finally:
+            pool.close()
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == mine
 
 
 async def test_closing_ends_the_threads() -> None:

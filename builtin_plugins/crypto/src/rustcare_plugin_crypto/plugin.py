@@ -59,7 +59,12 @@ class Crypto(
         self.transit = Transit(Data(self.keyring, self.policy, self.ctx.random), Keys(self.keyring, self.custody))
         self.streams = Streams(int(config.get("streams", 256)), self.ctx.random)
         workers = config.get("passwords", {})
-        self.passwords = Passwords(self.policy, int(workers.get("workers", 2)), int(workers.get("waiting", 32)))
+        self.passwords = Passwords(
+            self.policy,
+            int(workers.get("workers", 2)),
+            int(workers.get("waiting", 32)),
+            int(workers.get("niceness", 10)),
+        )
         self.schedule = Schedule(self.keyring, self.ctx.now, self._rotated, self.ctx.log)
         self.ctx.spawn(self._finish_destructions(), name="destructions")
         self.ctx.spawn(self.schedule.run(), name="schedule")

@@ -5,9 +5,11 @@
 | `default` | argon2id, 19 MiB, 2 passes, 1 lane (OWASP) | `$argon2id$v=19$m=19456,t=2,p=1$salt$hash` |
 | `fips` | PBKDF2-HMAC-SHA256, 600,000 iterations (SP 800-132, OWASP) | `$pbkdf2-sha256$i=600000,l=32$salt$hash` |
 
-Hashing takes tens of milliseconds and, for argon2, 19 MiB: it runs in a few threads, and only so many may wait for one.
-More are refused at once with `crypto.overloaded`: a log-in storm costs a bounded amount of memory and time, and who is
-refused can come back. A hash that is to be verified brings its own cost; one beyond our bounds is refused, uncomputed.
+Hashing takes tens of milliseconds and, for argon2, 19 MiB: it runs in a few threads, and only so many may wait for one. More
+are refused at once with `crypto.overloaded`: a log-in storm costs a bounded amount of memory and time, and who is refused
+can come back. The threads have a lower priority than the others (Linux has one for each thread; elsewhere they run as all
+do): whoever does not hash comes first. A hash that is to be verified brings its own cost; one beyond our bounds is refused,
+uncomputed.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ import asyncio
 import hashlib
 import hmac
 import os
+import sys
+import threading
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable
@@ -140,15 +144,18 @@ class Passwords:
         policy: which algorithm new hashes are of.
         workers: threads; each may hold 19 MiB.
         waiting: how many calls may wait for a thread; one more is refused.
+        niceness: how far the threads stand back for others: 0 not at all, 19 as far as they can.
     """
 
-    def __init__(self, policy: Policy, workers: int = 2, waiting: int = 32) -> None:
+    def __init__(self, policy: Policy, workers: int = 2, waiting: int = 32, niceness: int = 10) -> None:
         if workers < 1 or waiting < 0:
             raise InvalidParameter(f"expected at least 1 worker and 0 waiting, got {workers} and {waiting}")
         self._policy = policy
         self._most = workers + waiting
         self._busy = 0
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="rustcare-passwords")
+        self._pool = ThreadPoolExecutor(
+            workers, thread_name_prefix="rustcare-passwords", initializer=_stand_back, initargs=(niceness,)
+        )
 
     def __repr__(self) -> str:
         return f"<Passwords {self._policy.name}: {self._busy} of {self._most}>"
@@ -190,6 +197,14 @@ class Passwords:
     def close(self) -> None:
         """Let the running ones end, drop the waiting ones, end the threads."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _stand_back(niceness: int) -> None:
+    """Lower the priority of the calling thread, where threads have one of their own."""
+    if niceness and sys.platform == "linux":
+        with suppress(OSError):
+            mine = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(19, mine + niceness))
 
 
 def _soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
