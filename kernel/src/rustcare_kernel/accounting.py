@@ -93,6 +93,10 @@ class Accounting:
                     host_calls=0,
                 )
 
+    def uses(self) -> Iterator[tuple[tuple[str, str, str], int, int]]:
+        """Plugin, tenant and capability of each use, how often it was made and how often denied; in no order."""
+        return ((key, use.count, use.denied) for key, use in self._uses.items())
+
     def capability_uses(self) -> int:
         """How often any capability was used since the kernel started."""
         return sum(use.count for use in self._uses.values())

@@ -331,8 +331,9 @@ class Kernel(Administration):
                 self._gate.recorder_up(recorder)
 
     async def _count_uses(self) -> None:
-        if self._gate.in_force and (found := self._usage.take(self._base())) is not None:
-            self._operations.fact("capability.used", "", found)
+        if self._gate.in_force:
+            for found in self._usage.take(self._base()):
+                self._operations.fact("capability.used", "", found)
 
     def _call_hook(self, name: str, **fields: Any) -> None:
         """Tell those who listen; one of them that fails must not hurt the plugin it is told about."""

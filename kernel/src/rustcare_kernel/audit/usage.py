@@ -18,6 +18,7 @@ class Usage:
         digest_of: the package digest of a plugin.
     """
 
+    ROWS = 150  # of one fact: an entry of the log has a largest size, and a row up to some 400 bytes
     DENIALS = 100  # single denials told in one interval; all of them are in the counts
 
     def __init__(self, accounting: Accounting, digest_of: Callable[[str], str]) -> None:
@@ -27,8 +28,8 @@ class Usage:
         self._since = time.time_ns() // 1000
         self._denied: set[tuple[str, str, str]] = set()
 
-    def take(self, base: frozenset[str]) -> dict[str, Any] | None:
-        """The uses since the last call as a fact's details, or None when there is nothing to tell.
+    def take(self, base: frozenset[str]) -> list[dict[str, Any]]:
+        """The uses since the last call as the details of facts, none when there is nothing to tell.
 
         `rows`: [plugin, digest, tenant, capability, uses, denied]. What the recorder and those that it needs used is told
         too, but is alone no reason to write: that would be a reason to write again.
@@ -36,24 +37,31 @@ class Usage:
         rows: list[list[Any]] = []
         totals: dict[tuple[str, str, str], tuple[int, int]] = {}
         worth = False
-        for row in self._accounting.rows():
-            if not row.capability:
+        # With many tenants there are many counters, and few of them changed: only for those is anything made.
+        known, digests = self._known, {}
+        for key, count, refused in self._accounting.uses():
+            uses, denied = known.get(key, (0, 0))
+            if count == uses and refused == denied:
                 continue
-            key = (row.plugin, row.tenant, row.capability)
-            uses, denied = self._known.get(key, (0, 0))
-            if row.calls < uses or row.errors < denied:  # removed and installed again meanwhile
+            if count < uses or refused < denied:  # removed and installed again meanwhile
                 uses, denied = 0, 0
-            if row.calls > uses or row.errors > denied:
-                digest = self._digest_of(row.plugin)
-                rows.append([row.plugin, digest, row.tenant, row.capability, row.calls - uses, row.errors - denied])
-                totals[key] = (row.calls, row.errors)
-                worth = worth or row.plugin not in base
+            plugin, tenant, capability = key
+            digest = digests.get(plugin)
+            if digest is None:
+                digest = digests[plugin] = self._digest_of(plugin)
+            rows.append([plugin, digest, tenant, capability, count - uses, refused - denied])
+            totals[key] = (count, refused)
+            worth = worth or plugin not in base
         if not worth:
-            return None
+            return []
+        rows.sort()
         self._known.update(totals)
         since, self._since = self._since, time.time_ns() // 1000
         self._denied.clear()
-        return {"from": since, "to": self._since, "rows": rows}
+        return [
+            {"from": since, "to": self._since, "rows": rows[start : start + self.ROWS]}
+            for start in range(0, len(rows), self.ROWS)
+        ]
 
     def is_news(self, plugin: str, capability: str, tenant: str) -> bool:
         """Whether a denial is to be told by itself: the first of its kind in this interval, and not too many."""
