@@ -6,7 +6,17 @@ from typing import ClassVar
 
 from rustcare_sdk.errors import RustCareError
 
-__all__ = ["BuildFailed", "CheckFailed", "CommandFailed", "ConsentMissing", "EvidenceContradicted", "TargetExists"]
+__all__ = [
+    "BuildFailed",
+    "CheckFailed",
+    "CommandFailed",
+    "ConsentMissing",
+    "EvidenceContradicted",
+    "NotSignedIn",
+    "ServerUnreachable",
+    "SignInFailed",
+    "TargetExists",
+]
 
 
 class CommandFailed(RustCareError):
@@ -43,3 +53,21 @@ class EvidenceContradicted(RustCareError):
     """The log does not extend what an earlier export of it says."""
 
     code: ClassVar[str] = "cli.evidence-contradicted"
+
+
+class ServerUnreachable(RustCareError):
+    """No server answers at a URL, or what answers is not a RustCare server."""
+
+    code: ClassVar[str] = "cli.server-unreachable"
+
+
+class NotSignedIn(RustCareError):
+    """There is no token for a server, or the server does not take it any more."""
+
+    code: ClassVar[str] = "cli.not-signed-in"
+
+
+class SignInFailed(RustCareError):
+    """Nobody approved the sign-in of the command line, or not in time."""
+
+    code: ClassVar[str] = "cli.sign-in-failed"

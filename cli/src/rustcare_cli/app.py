@@ -12,7 +12,9 @@ import typer
 from typer.core import TyperGroup
 
 from . import system
-from ._options import wants_json
+from ._options import anywhere, wants_json
+from .benchmark.command import benchmark
+from .remote.login import login, logout, whoami
 
 __all__ = ["app", "command_names"]
 
@@ -21,7 +23,7 @@ def _plugin_commands() -> Mapping[str, Callable[..., Any]]:
     from . import operate
     from .author import commands as author
 
-    return {
+    operating = {
         "list": operate.list_plugins,
         "info": operate.info,
         "install": operate.install,
@@ -36,6 +38,9 @@ def _plugin_commands() -> Mapping[str, Callable[..., Any]]:
         "grant": operate.grant,
         "revoke": operate.revoke,
         "logs": operate.logs,
+    }
+    return {
+        **_anywhere(operating),
         "new": author.new,
         "dev": author.dev,
         "test": author.run_tests,
@@ -44,23 +49,52 @@ def _plugin_commands() -> Mapping[str, Callable[..., Any]]:
     }
 
 
+def _anywhere(commands: Mapping[str, Any]) -> dict[str, Any]:
+    """Commands that work against a remote server too; those of inner groups as well."""
+    return {
+        name: (found[0], _anywhere(found[1])) if isinstance(found, tuple) else anywhere(found)
+        for name, found in commands.items()
+    }
+
+
 def _audit_commands() -> Mapping[str, Any]:
     from .trust import audit_commands
 
-    return audit_commands()
+    return _anywhere(audit_commands())
 
 
 def _crypto_commands() -> Mapping[str, Any]:
     from .trust import crypto_commands
 
-    return crypto_commands()
+    return _anywhere(crypto_commands())
+
+
+def _user_commands() -> Mapping[str, Any]:
+    from .identity import user_commands
+
+    return _anywhere(user_commands())
+
+
+def _tenant_commands() -> Mapping[str, Any]:
+    from .identity import tenant_commands
+
+    return _anywhere(tenant_commands())
+
+
+def _key_commands() -> Mapping[str, Any]:
+    from .identity import key_commands
+
+    return _anywhere(key_commands())
 
 
 #: A group's help, and its commands: functions by name, or a pair of help and commands for a group in it.
 _GROUPS: dict[str, tuple[str, Callable[[], Mapping[str, Any]]]] = {
     "plugin": ("Install and operate plugins, or write one.", _plugin_commands),
-    "system": ("The kernel that runs.", lambda: {"status": system.status, "stop": system.stop}),
-    "fhir": ("What the FHIR store holds.", lambda: {"export": system.export}),
+    "system": ("The kernel that runs.", lambda: _anywhere({"status": system.status, "stop": system.stop})),
+    "user": ("Accounts: who may come in.", _user_commands),
+    "tenant": ("Tenants: who is kept apart from whom.", _tenant_commands),
+    "key": ("API keys, for programs.", _key_commands),
+    "fhir": ("What the FHIR store holds.", lambda: _anywhere({"export": system.export})),
     "audit": ("The audit log: read it, prove it, check it.", _audit_commands),
     "crypto": ("Keys, and what is done with them.", _crypto_commands),
 }
@@ -153,6 +187,9 @@ def demo(context: typer.Context) -> None:
 
 
 app.command()(system.up)
+app.command()(benchmark)
+for _command in (login, logout, whoami):
+    app.command()(_command)
 for _name, (_help, _) in _GROUPS.items():
     app.add_typer(_typer(_help), name=_name)
 

@@ -133,14 +133,14 @@ def _put(
     json: bool,
     enable: bool | None,
 ) -> None:
-    from ._client import absolute, connect
+    from ._client import connect, source_for
     from ._consent import ask
     from ._render import busy
 
-    where = absolute(source)
     settings = read_config(config) if config is not None else None
     with connect(data) as control:
         with busy("Reading the package"):
+            where = source_for(control, source, runtime)
             inspection = control.call("plugin.inspect", source=where)
         ask(question, [inspection], yes=yes, as_json=json)
         with busy(f"{'Installing' if method == 'plugin.install' else 'Upgrading to'} {inspection['id']}"):

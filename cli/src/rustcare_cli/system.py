@@ -1,21 +1,16 @@
-"""The kernel itself: start it, look at it, stop it, and read what it stored."""
+"""The kernel itself: start it (see `serving`), look at it, stop it, and read what it stored."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ._options import DEFAULT_DATA, Data, Json, Yes
 
-if TYPE_CHECKING:
-    from rustcare_kernel import Kernel
+__all__ = ["export", "status", "stop", "up"]
 
-__all__ = ["BUILT_INS", "export", "status", "stop", "up"]
-
-#: What a new data folder gets, in this order: the log before what is to be in it, and who listens last.
-BUILT_INS = ("installed:crypto", "installed:audit", "installed:fhir", "installed:hl7_to_fhir", "installed:hl7")
 FHIR_STORE = "rustcare.fhir"
 
 
@@ -31,6 +26,12 @@ def up(
             show_default=True,
         ),
     ] = "sqlite",
+    http: Annotated[
+        str | None,
+        typer.Option(
+            "--http", metavar="HOST:PORT", help="Where the front door listens; else as configured (127.0.0.1:8080)."
+        ),
+    ] = None,
     bare: Annotated[bool, typer.Option("--bare", help="Install nothing on the first start.")] = False,
     log_level: Annotated[
         str, typer.Option("--log-level", help="debug, info, warning, error or silent.", metavar="LEVEL")
@@ -39,72 +40,16 @@ def up(
     json: Json = False,
 ) -> None:
     """Run a kernel here until Ctrl-C. A new data folder gets the built-in plugins, with your consent."""
-    import asyncio
+    from . import serving
 
     _check_level(log_level)
-    asyncio.run(_up(data.absolute(), store, bare, log_level, yes, json))
+    serving.run(data, store=store, bare=bare, http=http, log_level=log_level, yes=yes, json=json)
 
 
 def _check_level(level: str) -> None:
     levels = ("debug", "info", "warning", "error", "silent")
     if level not in levels:
         raise typer.BadParameter(f"expected one of {', '.join(levels)}, got {level!r}", param_hint="--log-level")
-
-
-async def _up(data: Path, store: str, bare: bool, log_level: str, yes: bool, json: bool) -> None:
-    import asyncio
-    import signal
-
-    from rustcare_kernel import Kernel
-    from rustcare_kernel.control import ControlServer
-
-    from ._render import note, print_json
-
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stopped.set)
-    async with Kernel(data, store=store, log_level=log_level) as kernel:
-        server = ControlServer(kernel, stop=stopped.set, store=store.partition(":")[0])
-        async with server:
-            if not kernel.plugins() and not bare:
-                await _install_built_ins(kernel, yes, json)
-            if json:
-                print_json({"data_dir": str(data), "socket": str(server.path), **_rows(kernel)})
-            else:
-                _show_running(kernel)
-                note(f"Stop with Ctrl-C, or from elsewhere: rustcare system stop --data {data}")
-            await stopped.wait()
-            if not json:
-                note("Stopping: what is being handled is finished first.")
-
-
-async def _install_built_ins(kernel: Kernel, yes: bool, json: bool) -> None:
-    """Ask once for all of them: the operator sees every capability before anything is installed."""
-    from rustcare_kernel.control import inspection_of
-
-    from ._consent import ask
-    from ._render import busy
-
-    inspections = [inspection_of(await kernel.inspect(source)) for source in BUILT_INS]
-    ask("Install these built-in plugins with these capabilities?", inspections, yes=yes, as_json=json)
-    for source, inspection in zip(BUILT_INS, inspections, strict=True):
-        what = "Building and starting" if inspection["unbuilt"] else "Starting"
-        with busy(f"{what} {inspection['id']}" + (" (once, some seconds)" if inspection["unbuilt"] else "")):
-            await kernel.install(source, consent=[item["use"] for item in inspection["capabilities"]])
-
-
-def _rows(kernel: Kernel) -> dict[str, Any]:
-    import msgspec
-
-    return {"plugins": [msgspec.to_builtins(status) for status in kernel.plugins()]}
-
-
-def _show_running(kernel: Kernel) -> None:
-    from ._render import table
-
-    rows = [(item.id, item.version, item.runtime, item.state, item.summary or item.reason) for item in kernel.plugins()]
-    table(("id", "version", "runtime", "state", ""), rows, empty="No plugins are installed.")
 
 
 def status(data: Data = DEFAULT_DATA, json: Json = False) -> None:
@@ -156,14 +101,15 @@ def status(data: Data = DEFAULT_DATA, json: Json = False) -> None:
 
 def stop(data: Data = DEFAULT_DATA, json: Json = False) -> None:
     """Drain and stop the kernel. Returns when it has ended."""
-    from ._client import connect
+    from ._client import SERVER, connect
     from ._render import busy, print_json, say
 
     with connect(data) as control:
         control.call("system.stop")
         with busy("Waiting for the kernel to finish what it has"):
             control.wait_closed()
-        _wait_unlocked(data)
+        if SERVER.get() is None:
+            _wait_unlocked(data)
     if json:
         print_json({"stopped": True})
     else:
@@ -182,8 +128,8 @@ def _wait_unlocked(data: Path) -> None:
 
 def export(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="A kernel's data folder, in use or not.", show_default=False)
-    ],
+        Path | None, typer.Argument(metavar="[DIR]", help="A kernel's data folder, in use or not.", show_default=False)
+    ] = None,
     types: Annotated[
         list[str] | None, typer.Option("--type", help="Only resources of this type; may be given more than once.")
     ] = None,
@@ -198,10 +144,11 @@ def export(
 
     from rustcare_kernel.control import ControlUnavailable
 
-    from ._client import connect
+    from ._client import SERVER, connect
     from ._errors import CommandFailed
 
-    if not (folder / "kernel.sqlite3").is_file():
+    folder = folder if folder is not None else DEFAULT_DATA
+    if SERVER.get() is None and not (folder / "kernel.sqlite3").is_file():
         raise CommandFailed(
             "Expected a kernel's data folder", address=str(folder), hint="rustcare demo --keep DIR makes one"
         )

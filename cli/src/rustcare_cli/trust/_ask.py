@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from rustcare_kernel.control import ControlClient
+    from rustcare_cli._client import Control
 
 __all__ = ["Ask", "Out", "Tenant", "asker", "asking", "instant"]
 
@@ -25,19 +25,19 @@ Out = Annotated[
 
 
 @contextmanager
-def asking(data: Path) -> Iterator[Ask]:
-    """A connection on which services are asked. Raises ControlUnavailable, and whatever a service refuses with."""
+def asking(data: Path, tenant: str = "") -> Iterator[Ask]:
+    """A connection on which services are asked, for a tenant. Raises what `connect` does, and what a service refuses with."""
     from rustcare_cli._client import connect
 
     with connect(data) as control:
-        yield asker(control)
+        yield asker(control, tenant)
 
 
-def asker(control: ControlClient) -> Ask:
+def asker(control: Control, tenant: str = "") -> Ask:
     """Ask over a connection that there is."""
 
     def ask(service: str, /, **fields: Any) -> Any:
-        return control.call("bus.request", service=service, data=fields)
+        return control.call("bus.request", service=service, data=fields, tenant=tenant or None)
 
     return ask
 

@@ -37,7 +37,7 @@ from .verify_audit import (
 )
 
 if TYPE_CHECKING:
-    from rustcare_kernel.control import ControlClient
+    from rustcare_cli._client import Control
 
 __all__ = ["export_evidence"]
 
@@ -49,7 +49,7 @@ STATEMENTS = ("audit.prune", "audit.pruned", "audit.shred", "audit.shredded")
 
 
 def export_evidence(
-    control: ControlClient,
+    control: Control,
     folder: Path,
     patients: Sequence[str] | Mapping[str, str] = (),
     checkpoints: int = 1000,

@@ -6,6 +6,7 @@ A plugin declares routes with `rustcare_sdk.route`; the gateway carries requests
 | subject | request or event | answer |
 |---|---|---|
 | `kernel.routes` | `RoutesRequest` | `RoutesReply` |
+| `gateway.status` | `GatewayRequest` | `GatewayStatus` |
 | `http.routes` | event `RoutesChanged` | |
 | `http.access` | event `AccessBatch` | |
 """
@@ -18,9 +19,12 @@ from typing import Any, Generic, Literal, TypeVar
 __all__ = [
     "ACCESS",
     "CHANGED",
+    "GATEWAY_STATUS",
     "ROUTES",
     "AccessBatch",
     "Caller",
+    "GatewayRequest",
+    "GatewayStatus",
     "HttpRequest",
     "HttpResponse",
     "RouteRow",
@@ -31,6 +35,8 @@ __all__ = [
 
 #: Service of the kernel: the routes that plugins answer now (`RoutesRequest` → `RoutesReply`).
 ROUTES = "kernel.routes"
+#: Service of the gateway: where it is reached (`GatewayRequest` → `GatewayStatus`).
+GATEWAY_STATUS = "gateway.status"
 #: Event: routes came or went (`RoutesChanged`).
 CHANGED = "http.routes"
 #: Event: requests that were answered, for the audit log (`AccessBatch`).
@@ -152,6 +158,21 @@ class RoutesReply:
 
     revision: int
     routes: list[RouteRow] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class GatewayRequest:
+    """Nothing to say."""
+
+
+@dataclass(frozen=True)
+class GatewayStatus:
+    """Where the gateway is reached: `url` is the origin for people and programs (the configured public one, else that of the
+    address it listens on, such as `http://127.0.0.1:8080`); `host` and `port` as bound."""
+
+    url: str
+    host: str = ""
+    port: int = 0
 
 
 @dataclass(frozen=True)
