@@ -5,7 +5,9 @@ from __future__ import annotations
 from rustcare_sdk import Health
 
 from .accounts import Accounts, Groups
+from .activity import ActivityServices
 from .base import Services
+from .factors.services import FactorServices
 from .tenants import Tenants
 
 __all__ = ["Identity"]
@@ -13,6 +15,8 @@ __all__ = ["Identity"]
 
 # One line for each class, so that edits meet without a clash.
 class Identity(
+    ActivityServices,
+    FactorServices,
     Services,
 ):
     """People and machines: accounts, sessions, tokens, MFA, keys, tenants."""
@@ -30,6 +34,8 @@ class Identity(
         self.groups = Groups(db, now, random, self.accounts.check_roles)
         # sessions, tokens, keys, elevations
         # second factors, pages
+        await self.start_factors()
+        self.start_activity()
         # provisioning and the API
 
     async def health(self) -> Health:

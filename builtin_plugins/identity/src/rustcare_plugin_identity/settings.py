@@ -13,7 +13,7 @@ import msgspec
 
 from .errors import InvalidSettings
 
-__all__ = ["LockoutSettings", "PasswordSettings", "Settings", "merged", "settings_of"]
+__all__ = ["LockoutSettings", "PasskeySettings", "PasswordSettings", "Settings", "merged", "settings_of"]
 
 
 class PasswordSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,6 +62,20 @@ class LockoutSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
 
 
+class PasskeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`name`: what authenticators show, else the tenant's name. `rp_id`: the domain that passkeys are bound to, of which the
+    origins' hosts are part, else the host of the page. `origins`: those at which passkeys are taken, else the page's own.
+
+    `aal3`: a passkey that is bound to one device reaches AAL3 (NIST SP 800-63B-4 wants its key not to be exportable; without
+    attestation that is the device's word).
+    """
+
+    name: str = ""
+    rp_id: str = ""
+    origins: tuple[str, ...] = ()
+    aal3: bool = False
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A tenant's settings, one section for each part.
 
@@ -70,7 +84,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `roles`: roles beyond the built-in ones, with their scopes. `mfa`: who must have a second factor: `optional`: nobody;
     `required`: everybody. `sign_in_notices`: mail when an account signs in from a device that it has not used before.
 
-    `sessions`, `tokens`, `elevations`, `passkeys` belong to those parts and are read there; `limits` and `cors` to the gateway.
+    `sessions`, `tokens`, `elevations` belong to those parts and are read there; `limits` and `cors` to the gateway.
     """
 
     registration: Literal["closed", "invite", "open"] = "invite"
@@ -79,10 +93,10 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     roles: dict[str, tuple[str, ...]] = {}
     passwords: PasswordSettings = PasswordSettings()
     lockout: LockoutSettings = LockoutSettings()
+    passkeys: PasskeySettings = PasskeySettings()
     sessions: dict[str, Any] = {}
     tokens: dict[str, Any] = {}
     elevations: dict[str, Any] = {}
-    passkeys: dict[str, Any] = {}
     limits: dict[str, Any] = {}
     cors: dict[str, Any] = {}
 
