@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import re
 import tomllib
@@ -265,3 +266,20 @@ async def test_have_your_plugin_audited(tmp_path: Path) -> None:
         told: EffectsReply = await kernel.request("lab.effects", EffectsRequest(), type=EffectsReply)
         assert told == EffectsReply(["lab.result.store"], [row.entry["id"]])
         await kernel.request("lab.effects", EffectsRequest(forget=True))
+
+
+async def test_answer_http(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guide's plugin, its capabilities and its test belong together: the test passes on the plugin as it is printed."""
+    blocks = page("answer-http.md")
+    plugin, check = (block.text for block in blocks if block.language == "python")
+    uses = [
+        item["use"] for block in blocks if block.language == "toml" for item in tomllib.loads(block.text)["capability"]
+    ]
+    folder = write_plugin(
+        tmp_path, plugin, id="acme.beds", entry="Beds", capabilities=(*uses, "kv:read@*", "kv:write@*")
+    )
+    (package,) = (path.parent for path in folder.glob("src/*/plugin.toml"))
+    monkeypatch.syspath_prepend(str(package.parent))
+    names: dict[str, Any] = {"Beds": importlib.import_module(f"{package.name}.plugin").Beds}
+    exec(check, names)
+    await names["test_a_bed_is_made_and_found"]()
