@@ -13,6 +13,7 @@ __all__ = [
     "PROBLEMS",
     "AccountExists",
     "AccountUnknown",
+    "AdministratorsOnly",
     "GroupExists",
     "GroupUnknown",
     "HostTaken",
@@ -65,6 +66,12 @@ class LastAdministrator(RustCareError):
     """Without this account nobody could look after the system any more."""
 
     code = "identity.last-administrator"
+
+
+class AdministratorsOnly(RustCareError):
+    """This concerns an account, group or role that may do everything: only a caller who may do so too changes it."""
+
+    code = "identity.administrators-only"
 
 
 class RoleUnknown(RustCareError):
@@ -191,6 +198,7 @@ PROBLEMS: Mapping[str, int] = {
     InvalidAccount.code: 422,
     VersionConflict.code: 412,
     LastAdministrator.code: 409,
+    AdministratorsOnly.code: 403,
     RoleUnknown.code: 422,
     GroupUnknown.code: 404,
     GroupExists.code: 409,

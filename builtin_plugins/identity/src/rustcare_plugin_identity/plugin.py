@@ -8,6 +8,7 @@ from .accounts import Accounts, Groups
 from .activity import ActivityServices
 from .base import Services
 from .factors.services import FactorServices
+from .scim.routes import ScimRoutes
 from .tenants import Tenants
 
 __all__ = ["Identity"]
@@ -17,6 +18,7 @@ __all__ = ["Identity"]
 class Identity(
     ActivityServices,
     FactorServices,
+    ScimRoutes,
     Services,
 ):
     """People and machines: accounts, sessions, tokens, MFA, keys, tenants."""
@@ -37,6 +39,7 @@ class Identity(
         await self.start_factors()
         self.start_activity()
         # provisioning and the API
+        self.open_scim()
 
     async def health(self) -> Health:
         """Whether the database answers."""

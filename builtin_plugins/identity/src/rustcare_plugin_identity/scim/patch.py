@@ -1,0 +1,333 @@
+"""PATCH (RFC 7644, section 3.5.2): operations applied to a copy of a resource, all of them or none.
+
+Where the RFC leaves room: `add` with a filter that selects nothing makes a value that the filter selects (if it is made of
+`eq` alone), as widely used clients expect; `remove` with a `value` removes those values only, instead of all; read-only
+attributes in an operation without a path are ignored, as in PUT. `replace` and `remove` with a filter that selects nothing
+are `noTarget`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from .errors import InvalidFilter, InvalidPath, InvalidSyntax, InvalidValue, NoTarget, NotMutable
+from .filters import And, Compare, Filter, PatchPath, parse_path
+from .filters.evaluate import elements
+from .schemas import Attribute, Kind
+from .values import Resource, attribute_value, check_schemas, check_whole, locate, single_value
+
+__all__ = ["MAX_OPERATIONS", "PATCH_SCHEMA", "apply_patch"]
+
+PATCH_SCHEMA = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
+#: Operations of one PATCH request.
+MAX_OPERATIONS = 1000
+
+
+def apply_patch(kind: Kind, resource: Resource, sent: Any) -> Resource:
+    """The resource after a PATCH request's body.
+
+    Raises:
+        InvalidSyntax: it is no PatchOp message. InvalidPath, InvalidValue, NoTarget, NotMutable: an operation fails.
+    """
+    if not isinstance(sent, dict):
+        raise InvalidSyntax("expected an object", address="body")
+    check_schemas(sent, PATCH_SCHEMA)
+    operations = _field(sent, "operations")
+    if not isinstance(operations, list) or not operations or len(operations) > MAX_OPERATIONS:
+        raise InvalidSyntax(f"expected a list of 1 to {MAX_OPERATIONS} Operations", address="body.Operations")
+    made = copy.deepcopy(resource)
+    for operation in operations:
+        if not isinstance(operation, dict):
+            raise InvalidSyntax("expected an object for each operation", address="body.Operations")
+        _apply(kind, made, operation)
+    check_whole(kind, made)
+    return made
+
+
+def _field(sent: dict[str, Any], name: str) -> Any:
+    return next((value for key, value in sent.items() if key.lower() == name), None)
+
+
+def _apply(kind: Kind, resource: Resource, sent: dict[str, Any]) -> None:
+    verb = _field(sent, "op")
+    verb = verb.lower() if isinstance(verb, str) else ""
+    if verb not in ("add", "remove", "replace"):
+        raise InvalidSyntax("expected op to be add, remove or replace", address="body.Operations.op")
+    path, value = _field(sent, "path"), _field(sent, "value")
+    if path is not None and not isinstance(path, str):
+        raise InvalidPath("expected text", address="path")
+    if verb == "remove":
+        if not path:
+            raise NoTarget("expected a path of what to remove, got none", address="path")
+        _Target(kind, resource, parse_path(path)).remove(value)
+        return
+    if path:
+        _Target(kind, resource, parse_path(path)).set(verb, value)
+        return
+    if not isinstance(value, dict):
+        raise InvalidValue("expected an object as the value of an operation without a path", address="value")
+    for name, inner in value.items():
+        found = locate(kind, name)
+        if found is None or (found.last is not None and found.last.mutability == "readOnly"):
+            continue
+        _Target(kind, resource, parse_path(name)).set(verb, inner)
+
+
+class _Target:
+    """What a path leads to in a resource. `_holder` is the resource itself or its extension's object."""
+
+    def __init__(self, kind: Kind, resource: Resource, path: PatchPath) -> None:
+        found = kind.find(path.path)
+        if found is None:
+            raise InvalidPath("expected an attribute of the schema, got another name", address=f"path:{path.text}")
+        self._kind = kind
+        self._resource = resource
+        self._path = path
+        self._container = found.container
+        self._attribute = found.attribute
+        self._sub = found.sub
+        if path.filter is not None:
+            if found.attribute is None or not found.attribute.multi:
+                raise InvalidPath(
+                    "expected a filter on several values, got one on a single", address=f"path:{path.text}"
+                )
+            if path.sub:
+                self._sub = found.attribute.sub(path.sub)
+                if self._sub is None:
+                    raise InvalidPath("expected a sub-attribute of the schema", address=f"path:{path.text}")
+        last = self._sub or found.attribute
+        if "readOnly" in {item.mutability for item in (found.attribute, last) if item is not None}:
+            raise NotMutable("expected an attribute that can be changed, got one that is read-only", address=path.text)
+
+    @property
+    def _address(self) -> str:
+        return f"path:{self._path.text}"
+
+    # add and replace
+
+    def set(self, verb: str, value: Any) -> None:
+        """Add, or replace."""
+        attribute = self._attribute
+        if attribute is None:
+            self._set_extension(verb, value)
+            return
+        holder = self._resource.setdefault(self._container, {}) if self._container else self._resource
+        try:
+            if self._path.filter is not None:
+                self._set_selected(verb, holder, attribute, self._path.filter, value)
+            elif self._sub is not None:
+                self._set_sub(verb, holder, attribute, self._sub, value)
+            else:
+                self._set_attribute(verb, holder, attribute, value)
+        finally:
+            if self._container and not holder:
+                del self._resource[self._container]
+
+    def _set_extension(self, verb: str, value: Any) -> None:
+        extension = self._kind.extension(self._container)
+        if not isinstance(value, dict) or extension is None:
+            raise InvalidValue("expected an object", address=self._address)
+        for name, inner in value.items():
+            known = extension.attribute(name)
+            if known is not None and known.mutability != "readOnly":
+                _Target(self._kind, self._resource, parse_path(f"{extension.id}:{known.name}")).set(verb, inner)
+
+    def _set_attribute(self, verb: str, holder: Resource, attribute: Attribute, value: Any) -> None:
+        made = attribute_value(attribute, value)
+        if made is None:
+            if verb == "replace":
+                self._drop(holder, attribute)
+            return
+        have = holder.get(attribute.name)
+        if attribute.multi and verb == "add" and have is not None:
+            fresh = [item for item in made if item not in have]
+            _only_primary(have, fresh)
+            have.extend(fresh)
+        elif attribute.type == "complex" and not attribute.multi and have is not None:
+            have.update(made)
+            self._clear_nulls(have, attribute, value)
+        else:
+            holder[attribute.name] = made
+
+    @staticmethod
+    def _clear_nulls(have: dict[str, Any], attribute: Attribute, value: Any) -> None:
+        for name, inner in value.items():
+            sub = attribute.sub(name)
+            if sub is not None and (inner is None or inner == []):
+                have.pop(sub.name, None)
+
+    def _set_sub(self, verb: str, holder: Resource, attribute: Attribute, sub: Attribute, value: Any) -> None:
+        made = attribute_value(sub, value)
+        if attribute.multi:
+            items = holder.get(attribute.name)
+            if not items:
+                if verb == "add" and made is not None:
+                    holder[attribute.name] = [{sub.name: made}]
+                    return
+                raise NoTarget("expected a value to work on, got none", address=self._address)
+            self._assign(items, items, sub, made)
+            self._without_empty(holder, attribute)
+            return
+        item = holder.setdefault(attribute.name, {})
+        if made is None:
+            item.pop(sub.name, None)
+        else:
+            item[sub.name] = made
+        if not item:
+            del holder[attribute.name]
+
+    def _set_selected(self, verb: str, holder: Resource, attribute: Attribute, filter_: Filter, value: Any) -> None:
+        items = holder.get(attribute.name) or []
+        chosen = self._chosen(items, attribute, filter_)
+        if not chosen:
+            fresh = _made_by(filter_, attribute) if verb == "add" else None
+            if fresh is None:
+                raise NoTarget("expected a value that the filter selects, got none", address=self._address)
+            items = holder.setdefault(attribute.name, [])
+            items.append(fresh)
+            chosen = [fresh]
+        sub = self._sub
+        if sub is not None:
+            self._assign(items, chosen, sub, attribute_value(sub, value))
+        else:
+            made = single_value(attribute, value[0] if isinstance(value, list) and len(value) == 1 else value)
+            if made is None:
+                self._take_out(items, chosen)
+            elif attribute.type != "complex":
+                items[:] = [made if any(item is one for one in chosen) else item for item in items]
+            else:
+                for item in chosen:
+                    self._renew(verb, item, attribute, made)
+                if made.get("primary") is True:
+                    _only_primary([item for item in items if item is not chosen[0]], [made])
+        self._without_empty(holder, attribute)
+
+    def _renew(self, verb: str, item: dict[str, Any], attribute: Attribute, made: dict[str, Any]) -> None:
+        for sub in attribute.subs:
+            if sub.mutability == "immutable" and sub.name in made and item.get(sub.name) not in (None, made[sub.name]):
+                raise NotMutable("expected the value that it has, got another", address=self._address)
+        if verb == "replace":
+            kept = {
+                sub.name: item[sub.name] for sub in attribute.subs if sub.mutability == "immutable" and sub.name in item
+            }
+            item.clear()
+            item.update(kept)
+        item.update(made)
+
+    def _assign(self, items: list[Any], chosen: list[Any], sub: Attribute, made: Any) -> None:
+        if sub.mutability == "immutable" and any(item.get(sub.name) not in (None, made) for item in chosen):
+            raise NotMutable("expected the value that it has, got another", address=self._address)
+        for item in chosen:
+            if made is None:
+                item.pop(sub.name, None)
+            else:
+                item[sub.name] = made
+        if sub.name == "primary" and made is True:
+            if len(chosen) > 1:
+                raise InvalidValue("expected at most one primary value, got more", address=self._address)
+            _only_primary([item for item in items if item is not chosen[0]], [{"primary": True}])
+
+    # remove
+
+    def remove(self, value: Any) -> None:
+        """Remove: the attribute, or of its values those that are selected, or those that `value` names."""
+        holder = self._resource.get(self._container) if self._container else self._resource
+        attribute = self._attribute
+        if attribute is None:
+            self._resource.pop(self._container, None)
+            return
+        if (self._sub or attribute).required:
+            raise NotMutable("expected an attribute that is not required", address=self._address)
+        if holder is None or attribute.name not in holder:
+            if self._path.filter is not None:
+                raise NoTarget("expected a value that the filter selects, got none", address=self._address)
+            return
+        if self._path.filter is not None:
+            items = holder[attribute.name]
+            chosen = self._chosen(items, attribute, self._path.filter)
+            if not chosen:
+                raise NoTarget("expected a value that the filter selects, got none", address=self._address)
+            if self._sub is not None:
+                self._assign(items, chosen, self._sub, None)
+            else:
+                self._take_out(items, chosen)
+            self._without_empty(holder, attribute)
+        elif self._sub is not None:
+            self._remove_sub(holder, attribute, self._sub)
+        elif attribute.multi and value not in (None, [], ""):
+            self._remove_named(holder, attribute, value)
+        else:
+            del holder[attribute.name]
+        if self._container and not holder:
+            del self._resource[self._container]
+
+    def _remove_sub(self, holder: Resource, attribute: Attribute, sub: Attribute) -> None:
+        items = holder[attribute.name]
+        if attribute.multi:
+            self._assign(items, items, sub, None)
+            self._without_empty(holder, attribute)
+            return
+        items.pop(sub.name, None)
+        if not items:
+            del holder[attribute.name]
+
+    def _remove_named(self, holder: Resource, attribute: Attribute, value: Any) -> None:
+        items = holder[attribute.name]
+        for wanted in attribute_value(attribute, value) or ():
+            self._take_out(items, [item for item in items if _is_named(item, wanted)])
+        self._without_empty(holder, attribute)
+
+    # both
+
+    def _drop(self, holder: Resource, attribute: Attribute) -> None:
+        if attribute.required:
+            raise NotMutable("expected an attribute that is not required", address=self._address)
+        holder.pop(attribute.name, None)
+
+    def _chosen(self, items: list[Any], attribute: Attribute, filter_: Filter) -> list[Any]:
+        try:
+            fits: Callable[[Any], bool] = elements(filter_, attribute)
+        except InvalidFilter as error:
+            raise InvalidPath(error.message, address=self._address) from None
+        return [item for item in items if fits(item)]
+
+    @staticmethod
+    def _take_out(items: list[Any], gone: list[Any]) -> None:
+        items[:] = [item for item in items if not any(item is one for one in gone)]
+
+    @staticmethod
+    def _without_empty(holder: Resource, attribute: Attribute) -> None:
+        items = [item for item in holder[attribute.name] if item != {}]
+        if items:
+            holder[attribute.name] = items
+        else:
+            del holder[attribute.name]
+
+
+def _only_primary(others: list[Any], fresh: list[Any]) -> None:
+    """When a fresh value is primary, no other stays so (RFC 7644, section 3.5.2)."""
+    if any(isinstance(item, dict) and item.get("primary") is True for item in fresh):
+        for item in others:
+            if isinstance(item, dict) and item.get("primary") is True:
+                item["primary"] = False
+
+
+def _is_named(item: Any, wanted: Any) -> bool:
+    if isinstance(item, dict) and isinstance(wanted, dict):
+        return bool(wanted) and all(item.get(name) == value for name, value in wanted.items() if name != "display")
+    return bool(item == wanted)
+
+
+def _made_by(filter_: Filter, attribute: Attribute) -> dict[str, Any] | None:
+    """The value that a filter of `eq` alone describes, or None."""
+    if attribute.type != "complex":
+        return None
+    made: dict[str, Any] = {}
+    for part in filter_.items if isinstance(filter_, And) else (filter_,):
+        sub = attribute.sub(part.path.name) if isinstance(part, Compare) and part.operator == "eq" else None
+        if sub is None or not isinstance(part, Compare) or part.value is None:
+            return None
+        made[sub.name] = single_value(sub, part.value)
+    return made
