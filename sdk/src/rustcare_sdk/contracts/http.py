@@ -73,7 +73,8 @@ class HttpRequest(Generic[T]):
     `path` is decoded and begins with `/`; `params` are its parts that the route names; `headers` have lower-case names,
     a repeated one is joined by `, `; `cookies` are there when the route asks for them, without the session's own.
     `content` is the body as the type `T` of the handler's `Message[HttpRequest[T]]` (JSON, or a form), else None.
-    `base` is the origin that the client sees (`https://clinic.example.org`), `address` the client's.
+    `base` is the origin that the client sees (`https://clinic.example.org`), `address` the client's. `prefix` stood before
+    the path and named the tenant (`/t/clinic`); a page puts it before the paths that it links to.
     """
 
     method: str
