@@ -1,0 +1,54 @@
+"""Answers `/openapi.json` and `/docs`. The document is made when routes have changed, not for each request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rustcare_sdk.contracts.http import HttpRequest, HttpResponse
+
+from rustcare_plugin_gateway.errors import NoRoute
+from rustcare_plugin_gateway.routes import RouteTable
+from rustcare_plugin_gateway.visit import Visit
+
+from .document import document_of
+
+__all__ = ["Description"]
+
+FILES = {
+    "": ("docs.html", "text/html; charset=utf-8"),
+    "docs.css": ("docs.css", "text/css; charset=utf-8"),
+    "docs.js": ("docs.js", "text/javascript; charset=utf-8"),
+}
+
+
+class Description:
+    """The document of a table's routes.
+
+    Args:
+        version: of the product.
+    """
+
+    def __init__(self, table: RouteTable, version: str) -> None:
+        self._table = table
+        self._version = version
+        self._made: tuple[int, str, bytes] = (-2, "", b"")
+        folder = Path(__file__).parent
+        self._files = {name: ((folder / file).read_bytes(), media) for name, (file, media) in FILES.items()}
+
+    async def document(self, visit: Visit, request: HttpRequest[Any]) -> HttpResponse:
+        """`/openapi.json`."""
+        server = request.base + visit.prefix
+        if self._made[:2] != (self._table.revision, server):
+            document = document_of(self._table.described, self._version, server)
+            self._made = (self._table.revision, server, msgspec.json.encode(document))
+        return HttpResponse(body=self._made[2], media_type="application/json", headers={"cache-control": "no-cache"})
+
+    async def page(self, visit: Visit, request: HttpRequest[Any]) -> HttpResponse:
+        """`/docs` and its parts."""
+        found = self._files.get(request.params.get("name", ""))
+        if found is None:
+            raise NoRoute("no plugin answers this path")
+        body, media = found
+        return HttpResponse(body=body, media_type=media, headers={"cache-control": "max-age=300"})

@@ -1,0 +1,184 @@
+"""The OpenAPI 3.1 document, made of what routes declare: types as JSON Schemas, what callers need, every status that can occur.
+
+A schema's `$defs` become components. Two plugins may have types of one name: the second gets its plugin's name before its own.
+"""
+
+from __future__ import annotations
+
+import http
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rustcare_sdk.contracts.http import RouteRow
+from rustcare_sdk.routes import FORM, segments
+
+__all__ = ["document_of"]
+
+PROBLEM = {
+    "type": "object",
+    "description": "An error (RFC 9457).",
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "instance": {"type": "string", "description": "The request's id."},
+        "code": {"type": "string", "description": "What went wrong, as a stable word."},
+        "hint": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {"pointer": {"type": "string"}, "detail": {"type": "string"}},
+                "required": ["pointer", "detail"],
+            },
+        },
+    },
+    "required": ["type", "title", "status"],
+}
+SCHEMES = {
+    "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    "session": {"type": "apiKey", "in": "cookie", "name": "__Host-rustcare"},
+    "certificate": {"type": "mutualTLS"},
+}
+_SECURITY: list[dict[str, list[str]]] = [{name: []} for name in SCHEMES]
+# What the gateway itself may answer, whatever the route.
+_ALWAYS = (400, 404, 405, 408, 414, 421, 429, 431, 500, 502, 503, 504)
+_REFERENCE = "#/$defs/"
+
+
+def document_of(rows: Iterable[RouteRow], version: str, server: str) -> dict[str, Any]:
+    """The document of the routes that are not hidden. `server`: the origin under which they are reached."""
+    schemas: dict[str, Any] = {"Problem": PROBLEM}
+    paths: dict[str, dict[str, Any]] = {}
+    tags: set[str] = set()
+    for row in rows:
+        if row.hidden:
+            continue
+        tags.add(row.plugin)
+        paths.setdefault(_path(row.path), {})[row.method.lower()] = _operation(row, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "RustCare", "version": version},
+        "servers": [{"url": server}],
+        "tags": [{"name": name} for name in sorted(tags)],
+        "paths": dict(sorted(paths.items())),
+        "components": {
+            "schemas": dict(sorted(schemas.items())),
+            "securitySchemes": SCHEMES,
+            "responses": {str(status): _problem(status) for status in sorted({*_ALWAYS, 401, 403, 411, 413, 415, 422})},
+        },
+    }
+
+
+def _path(path: str) -> str:
+    """`{rest...}` is a parameter too; that it may hold slashes cannot be said in OpenAPI."""
+    return re.sub(r"\{([a-z0-9_]+)\.\.\.\}", r"{\1}", path)
+
+
+def _operation(row: RouteRow, schemas: dict[str, Any]) -> dict[str, Any]:
+    name = row.service.removeprefix("http.route.") or f"{row.plugin}.{row.method.lower()}{row.path}"
+    found: dict[str, Any] = {
+        "operationId": re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_"),
+        "tags": [row.plugin],
+        "parameters": [
+            *(
+                {"name": part.text, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+                for part in segments(row.path)
+                if part.parameter
+            ),
+            *({"name": name, "in": "query", "schema": {"type": "string"}} for name in row.query),
+        ],
+        "responses": _responses(row, schemas),
+        "security": [] if row.public else _SECURITY,
+    }
+    if row.summary:
+        found["summary"] = row.summary
+    needs = [f"the scope `{row.scope}`"] if row.scope else []
+    needs += [f"assurance level {row.aal}"] if row.aal > 1 and not row.public else []
+    needs += ["a caller of the tenant `default`"] if row.tenant == "system" else []
+    if needs:
+        found["description"] = f"Needs {', '.join(needs)}."
+    if row.body:
+        schema = _hoisted(row.body, row.plugin, schemas)
+        media = row.media_types or ("application/json", FORM)
+        found["requestBody"] = {"required": True, "content": {item: {"schema": schema} for item in media}}
+    elif row.media_types:
+        found["requestBody"] = {"required": True, "content": {item: {} for item in row.media_types}}
+    if not found["parameters"]:
+        del found["parameters"]
+    return found
+
+
+def _responses(row: RouteRow, schemas: dict[str, Any]) -> dict[str, Any]:
+    answer: dict[str, Any] = {"description": _phrase(row.status)}
+    if row.answer:
+        answer["content"] = {"application/json": {"schema": _hoisted(row.answer, row.plugin, schemas)}}
+    statuses = set(_ALWAYS)
+    if not row.public:
+        statuses |= {401, 403}
+    if row.tenant != "optional" or row.browser:
+        statuses.add(403)
+    if row.method not in ("GET", "HEAD"):
+        statuses.add(413)
+    if row.body or row.media_types:
+        statuses |= {413, 415, 422}
+    statuses |= set(row.problems.values())
+    found: dict[str, Any] = {}
+    for status in statuses:
+        found[str(status)] = (
+            {"$ref": f"#/components/responses/{status}"}
+            if status in _ALWAYS or status in (401, 403, 411, 413, 415, 422)
+            else _problem(status)
+        )
+    found[str(row.status)] = answer
+    if not row.answer:
+        found.setdefault("204", {"description": _phrase(204)})
+    if row.browser:
+        found.setdefault("303", {"description": "To another page"})
+    return dict(sorted(found.items()))
+
+
+def _problem(status: int) -> dict[str, Any]:
+    return {
+        "description": _phrase(status),
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+    }
+
+
+def _phrase(status: int) -> str:
+    try:
+        return http.HTTPStatus(status).phrase
+    except ValueError:
+        return "An answer"
+
+
+def _hoisted(schema: Mapping[str, Any], plugin: str, schemas: dict[str, Any]) -> Any:
+    """A schema without `$defs`, which go into the components."""
+    definitions = schema.get("$defs", {})
+    names = {name: _name(name, definition, plugin, definitions, schemas) for name, definition in definitions.items()}
+    for name, definition in definitions.items():
+        schemas[names[name]] = _moved(definition, names)
+    return _moved({key: value for key, value in schema.items() if key != "$defs"}, names)
+
+
+def _name(name: str, definition: Any, plugin: str, definitions: Mapping[str, Any], schemas: dict[str, Any]) -> str:
+    same = {other: other for other in definitions}
+    if name not in schemas or schemas[name] == _moved(definition, same):
+        return name
+    return f"{re.sub(r'[^A-Za-z0-9]+', '_', plugin)}_{name}"
+
+
+def _moved(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, Mapping):
+        return {
+            key: f"#/components/schemas/{names.get(item[len(_REFERENCE) :], item[len(_REFERENCE) :])}"
+            if key == "$ref" and isinstance(item, str) and item.startswith(_REFERENCE)
+            else _moved(item, names)
+            for key, item in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [_moved(item, names) for item in value]
+    return value
