@@ -216,6 +216,7 @@ class Pipeline:
             visit.id,
             visit.base,
             visit.address,
+            visit.prefix,
         )
         headers.pop("cookie", None)
         if entry.answer is not None:

@@ -89,6 +89,7 @@ class HttpRequest(Generic[T]):
     id: str = ""
     base: str = ""
     address: str = ""
+    prefix: str = ""
 
     def argument(self, name: str, default: str = "") -> str:
         """The first value of a query parameter."""
