@@ -19,7 +19,7 @@ from .tenants import DEFAULT, Tenants
 
 if TYPE_CHECKING:
     # One line for each part, by its owner, so that edits meet without a clash.
-    pass
+    from .sessions.sessions import Sessions
 
 __all__ = ["Services"]
 
@@ -32,8 +32,8 @@ class Services(Plugin):
     groups: Groups
     tenants: Tenants
 
-    # sessions, tokens, keys, elevations (until they are typed by their own modules)
-    sessions: Any
+    # sessions (tokens, keys, elevations and devices are in `credentials`)
+    sessions: Sessions
 
     # second factors
     factors: Any

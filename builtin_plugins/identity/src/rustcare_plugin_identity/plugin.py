@@ -7,8 +7,14 @@ from rustcare_sdk import Health
 from .accounts import Accounts, Groups
 from .activity import ActivityServices
 from .base import Services
+from .credentials import Credentials
+from .device.routes import DeviceRoutes
+from .device.services import DeviceServices
+from .elevations.services import ElevationServices
 from .factors.services import FactorServices
+from .keys.services import KeyServices
 from .scim.routes import ScimRoutes
+from .sessions.services import SessionServices
 from .tenants import Tenants
 
 __all__ = ["Identity"]
@@ -19,6 +25,12 @@ class Identity(
     ActivityServices,
     FactorServices,
     ScimRoutes,
+    SessionServices,
+    DeviceServices,
+    DeviceRoutes,
+    KeyServices,
+    ElevationServices,
+    Credentials,
     Services,
 ):
     """People and machines: accounts, sessions, tokens, MFA, keys, tenants."""
@@ -35,6 +47,7 @@ class Identity(
         self.accounts = Accounts(db, now, random, self.tenants.roles)
         self.groups = Groups(db, now, random, self.accounts.check_roles)
         # sessions, tokens, keys, elevations
+        await self.start_credentials()
         # second factors, pages
         await self.start_factors()
         self.start_activity()

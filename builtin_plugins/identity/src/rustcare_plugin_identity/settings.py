@@ -11,7 +11,10 @@ from typing import Any, Literal
 
 import msgspec
 
+from .elevations.bounds import ElevationSettings
 from .errors import InvalidSettings
+from .sessions.limits import SessionSettings
+from .tokens.lifetimes import TokenSettings
 
 __all__ = ["LockoutSettings", "PasskeySettings", "PasswordSettings", "Settings", "merged", "settings_of"]
 
@@ -84,7 +87,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `roles`: roles beyond the built-in ones, with their scopes. `mfa`: who must have a second factor: `optional`: nobody;
     `required`: everybody. `sign_in_notices`: mail when an account signs in from a device that it has not used before.
 
-    `sessions`, `tokens`, `elevations` belong to those parts and are read there; `limits` and `cors` to the gateway.
+    Of `sessions`, `tokens` and `elevations` a tenant's own only tighten those that hold for all. `limits` and `cors` belong to
+    the gateway.
     """
 
     registration: Literal["closed", "invite", "open"] = "invite"
@@ -94,9 +98,9 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     passwords: PasswordSettings = PasswordSettings()
     lockout: LockoutSettings = LockoutSettings()
     passkeys: PasskeySettings = PasskeySettings()
-    sessions: dict[str, Any] = {}
-    tokens: dict[str, Any] = {}
-    elevations: dict[str, Any] = {}
+    sessions: SessionSettings = SessionSettings()
+    tokens: TokenSettings = TokenSettings()
+    elevations: ElevationSettings = ElevationSettings()
     limits: dict[str, Any] = {}
     cors: dict[str, Any] = {}
 

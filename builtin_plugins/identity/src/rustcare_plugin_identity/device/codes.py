@@ -14,7 +14,7 @@ from rustcare_sdk import Database
 
 from rustcare_plugin_identity.rows import from_row, insert
 from rustcare_plugin_identity.sessions.devices import clean_name
-from rustcare_plugin_identity.sessions.model import digest_of
+from rustcare_plugin_identity.sessions.model import Session, digest_of
 from rustcare_plugin_identity.tokens.jose import b64u
 
 from .errors import DeviceBusy, DeviceCodeUnknown, DeviceDenied, DeviceExpired, DevicePending, DeviceTooFast
@@ -30,7 +30,7 @@ _SLOWER = 5  # seconds more between two polls, when there was too little
 
 
 class DeviceCode(msgspec.Struct, frozen=True):
-    """A row. `session`: the one that approved it. `interval`: seconds between polls."""
+    """A row. `interval_s`: seconds between polls. `aal`, `amr`, `authenticated`: those of the session that approved it."""
 
     digest: str
     user_code: str
@@ -45,7 +45,9 @@ class DeviceCode(msgspec.Struct, frozen=True):
     polled: float = 0.0
     interval_s: int = 5
     account: str = ""
-    session: str = ""
+    aal: int = 1
+    amr: tuple[str, ...] = ()
+    authenticated: float = 0.0
 
 
 def normal(user_code: str) -> str:
@@ -104,7 +106,7 @@ class DeviceCodes:
                 now,
                 now + self.lasting,
             )
-            await insert(tx, "device_codes", made, "scopes")
+            await insert(tx, "device_codes", made, "scopes", "amr")
         return made, secret
 
     async def show(self, tenant: str, user_code: str) -> DeviceCode:
@@ -117,17 +119,22 @@ class DeviceCodes:
             raise DeviceCodeUnknown("no device waits with this code", hint="start again on the device")
         return _code(row)
 
-    async def answer(self, tenant: str, user_code: str, account: str, session: str, *, approve: bool) -> DeviceCode:
-        """What the person said, once. Raises DeviceCodeUnknown."""
-        found = await self.show(tenant, user_code)
+    async def answer(self, user_code: str, session: Session, aal: int, *, approve: bool) -> DeviceCode:
+        """What the person said, in a session of this level; once. Raises DeviceCodeUnknown."""
+        found = await self.show(session.tenant, user_code)
         state: Literal["approved", "denied"] = "approved" if approve else "denied"
         changed = await self._db.execute(
-            "UPDATE device_codes SET state = ?, account = ?, session = ? WHERE digest = ? AND state = 'pending'",
-            (state, account, session, found.digest),
+            "UPDATE device_codes SET state = ?, account = ?, aal = ?, amr = ?, authenticated = ?"
+            " WHERE digest = ? AND state = 'pending'",
+            (state, session.account, aal, " ".join(session.amr), session.authenticated, found.digest),
         )
         if not changed:
             raise DeviceCodeUnknown("the code was answered meanwhile")
-        return msgspec.structs.replace(found, state=state, account=account, session=session)
+        return msgspec.structs.replace(found, state=state, account=session.account)
+
+    async def poll(self, tenant: str, device_code: str) -> None:
+        """Whether `collect` would give something now. Raises what it raises."""
+        await self._asked(tenant, device_code, take=False)
 
     async def collect(self, tenant: str, device_code: str) -> DeviceCode:
         """What the device may have, once.
@@ -135,17 +142,22 @@ class DeviceCodes:
         Raises:
             DevicePending, DeviceTooFast: not yet; DeviceDenied, DeviceExpired, DeviceCodeUnknown: never.
         """
+        return await self._asked(tenant, device_code, take=True)
+
+    async def _asked(self, tenant: str, device_code: str, *, take: bool) -> DeviceCode:
         now = self._time()
+        fast = False
         async with self._db.transaction() as tx:
             row = await tx.fetch_one(
                 "SELECT * FROM device_codes WHERE digest = ? AND tenant = ?", (digest_of(device_code), tenant)
             )
             found = None if row is None else _code(row)
-            fast = found is not None and found.state == "pending" and now < found.polled + found.interval_s
             if found is not None and found.state == "approved" and now < found.expires:
-                await tx.execute("UPDATE device_codes SET state = 'used' WHERE digest = ?", (found.digest,))
-                return msgspec.structs.replace(found, state="used")
+                if take:
+                    await tx.execute("UPDATE device_codes SET state = 'used' WHERE digest = ?", (found.digest,))
+                return found
             if found is not None and found.state == "pending":
+                fast = now < found.polled + found.interval_s
                 interval = found.interval_s + (_SLOWER if fast else 0)
                 await tx.execute(
                     "UPDATE device_codes SET polled = ?, interval_s = ? WHERE digest = ?", (now, interval, found.digest)
@@ -166,4 +178,4 @@ class DeviceCodes:
 
 
 def _code(row: Mapping[str, Any]) -> DeviceCode:
-    return from_row(DeviceCode, row, "scopes")
+    return from_row(DeviceCode, row, "scopes", "amr")

@@ -108,7 +108,8 @@ CREATE TABLE elevations (
 CREATE INDEX elevations_account ON elevations (tenant, account, begun);
 CREATE INDEX elevations_reviewed ON elevations (tenant, reviewed, begun);
 
--- Device authorizations under way (RFC 8628). `digest`: SHA-256 (hex) of the device code.
+-- Device authorizations under way (RFC 8628). `digest`: SHA-256 (hex) of the device code. The last four columns are those of
+-- the session that approved it.
 CREATE TABLE device_codes (
     digest TEXT PRIMARY KEY,
     user_code TEXT NOT NULL,
@@ -123,6 +124,8 @@ CREATE TABLE device_codes (
     polled DOUBLE PRECISION NOT NULL,
     interval_s BIGINT NOT NULL,
     account TEXT NOT NULL,
-    session TEXT NOT NULL
+    aal BIGINT NOT NULL,
+    amr TEXT NOT NULL,
+    authenticated DOUBLE PRECISION NOT NULL
 );
 CREATE UNIQUE INDEX device_codes_user ON device_codes (user_code);

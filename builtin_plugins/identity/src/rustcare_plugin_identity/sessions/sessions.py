@@ -199,6 +199,17 @@ class Sessions:
             return []
         return [await self._revocations.note(tx, "credential", row["credential"], row["tenant"])]
 
+    async def lay_down(self, session: Session) -> None:
+        """Nothing is in force in a session any more, and tokens that were made in it under what was have ended."""
+        async with self._db.transaction() as tx:
+            told = await self.elevate(tx, session.id, "")
+            rows = await tx.fetch(
+                "SELECT * FROM sessions WHERE parent = ? AND elevation = ? AND ended = 0",
+                (session.id, session.elevation),
+            )
+            told += await self._end(tx, [session_of(row) for row in rows], "elevation laid down")
+        await self._tell(told)
+
     async def lower(self, tx: Queries, elevation: str) -> list[Revocation]:
         """An elevation has ended: it is in force in no session any more, and tokens made under it end."""
         rows = await tx.fetch("SELECT * FROM sessions WHERE elevation = ? AND ended = 0", (elevation,))

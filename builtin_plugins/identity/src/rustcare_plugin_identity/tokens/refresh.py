@@ -156,17 +156,22 @@ class Families:
         found = await self._genuine(token)
         return None if found is None else found[1]
 
-    async def turn(self, token: str) -> Turned:
+    async def turn(self, token: str, allowed: Callable[[Session], Awaitable[bool]]) -> Turned:
         """Use a token.
 
+        Args:
+            allowed: whether the session's holder may still have one; asked before anything changes.
+
         Raises:
-            RefreshRefused: it is none of ours, or its family has ended.
+            RefreshRefused: it is none of ours, or its family has ended, or its holder may not.
             RefreshReused: it was used before; its family has ended now.
         """
         genuine = await self._genuine(token)
         if genuine is None:
             raise _refused()
         family, session, generation, successor = genuine
+        if not family.ended and not await allowed(session):
+            raise _refused()
         idle = self.lifetimes(session.tenant).refresh_idle
         now = self._time()
         told: list[Revocation] = []
