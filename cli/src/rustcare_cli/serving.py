@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,7 @@ def run(
     data: Path,
     *,
     store: str = "sqlite",
+    workers: int = 1,
     bare: bool = False,
     http: str | None = None,
     log_level: str = "warning",
@@ -46,6 +48,7 @@ def run(
     """Run a kernel until SIGINT or SIGTERM, or until `system.stop`.
 
     Args:
+        workers: how many processes accept connections; with 1 it is this one.
         http: `HOST:PORT` of the front door for this run, over what the gateway is configured with; None: that.
         bare: install nothing on the first start.
         yes: the operator consents to what the built-in plugins ask for.
@@ -56,7 +59,7 @@ def run(
 
     config = {GATEWAY: listening_at(http)} if http is not None else {}
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_up(data.absolute(), store, bare, config, log_level, yes, json))
+        runner.run(_up(data.absolute(), store, workers, bare, config, log_level, yes, json))
 
 
 def listening_at(text: str) -> dict[str, Any]:
@@ -69,7 +72,14 @@ def listening_at(text: str) -> dict[str, Any]:
 
 
 async def _up(
-    data: Path, store: str, bare: bool, config: Mapping[str, Mapping[str, Any]], log_level: str, yes: bool, json: bool
+    data: Path,
+    store: str,
+    workers: int,
+    bare: bool,
+    config: Mapping[str, Mapping[str, Any]],
+    log_level: str,
+    yes: bool,
+    json: bool,
 ) -> None:
     import asyncio
     import signal
@@ -83,11 +93,15 @@ async def _up(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
-    async with Kernel(data, store=store, log_level=log_level, config=config) as kernel:
+    beside = workers if workers > 1 else 0
+    async with Kernel(data, store=store, log_level=log_level, config=config, workers=beside) as kernel:
         server = ControlServer(kernel, stop=stopped.set, store=store.partition(":")[0])
         async with server:
             if not kernel.plugins() and not bare:
                 await _install_built_ins(kernel, config, yes, json)
+            with suppress(TimeoutError):  # the log says what is the matter with a worker
+                async with asyncio.timeout(30):
+                    await kernel.converged()
             await _tell(kernel, server.path, data, bare, json)
             await stopped.wait()
             if not json:

@@ -32,6 +32,12 @@ def up(
             "--http", metavar="HOST:PORT", help="Where the front door listens; else as configured (127.0.0.1:8080)."
         ),
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers", metavar="N", min=1, max=64, help="Processes that accept connections; 1: this one alone."
+        ),
+    ] = 1,
     bare: Annotated[bool, typer.Option("--bare", help="Install nothing on the first start.")] = False,
     log_level: Annotated[
         str, typer.Option("--log-level", help="debug, info, warning, error or silent.", metavar="LEVEL")
@@ -43,7 +49,7 @@ def up(
     from . import serving
 
     _check_level(log_level)
-    serving.run(data, store=store, bare=bare, http=http, log_level=log_level, yes=yes, json=json)
+    serving.run(data, store=store, workers=workers, bare=bare, http=http, log_level=log_level, yes=yes, json=json)
 
 
 def _check_level(level: str) -> None:
@@ -70,6 +76,7 @@ def status(data: Data = DEFAULT_DATA, json: Json = False) -> None:
             ("data", f"{found['data_dir']} ({found['store']})"),
             ("memory", size(found["rss_bytes"])),
             ("services", ", ".join(found["services"]) or "none"),
+            *([("workers", ", ".join(map(_worker, found["workers"])))] if found.get("workers") else []),
             ("capability uses", found["capability_uses"]),
         ]
     )
@@ -97,6 +104,11 @@ def status(data: Data = DEFAULT_DATA, json: Json = False) -> None:
         ],
         empty="No plugins are installed.",
     )
+
+
+def _worker(worker: dict[str, Any]) -> str:
+    missing = f", without {', '.join(worker['missing'])}" if worker["missing"] else ""
+    return f"process {worker['pid']} {worker['state']}{missing}"
 
 
 def stop(data: Data = DEFAULT_DATA, json: Json = False) -> None:

@@ -29,6 +29,7 @@ The rooms, lowest floor first; when a room is imported, it imports only from tho
     fleet           all plugins together: the order of starts, who waits for whom
     installer       from a source to a package that was consented to
     administration  what changes the installation, each change on record
+    workers/        processes beside this one that serve what each process can
     kernel          the facade an embedder uses
     control/        the operator's API on a Unix socket: what the CLI talks to
 """

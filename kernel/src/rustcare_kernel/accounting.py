@@ -10,7 +10,10 @@ from typing import Any
 
 from rustcare_sdk.contracts.plugin import AccountingRow
 
-__all__ = ["Accounting", "Stat", "Use"]
+__all__ = ["Accounting", "Counted", "Stat", "Use"]
+
+#: Plugin, tenant, and what its handlers did: calls, errors, wall, fuel, bytes in, bytes out, host calls.
+Counted = tuple[str, str, int, int, float, int, int, int, int]
 
 
 class Stat:
@@ -96,6 +99,62 @@ class Accounting:
     def uses(self) -> Iterator[tuple[tuple[str, str, str], int, int]]:
         """Plugin, tenant and capability of each use, how often it was made and how often denied; in no order."""
         return ((key, use.count, use.denied) for key, use in self._uses.items())
+
+    # what other processes counted
+
+    def add(self, counted: Counted) -> None:
+        """Add what another process counted of a plugin's handlers."""
+        plugin, tenant, calls, errors, wall, fuel, bytes_in, bytes_out, host_calls = counted
+        stat = self.stat(plugin, tenant)
+        stat.calls += calls
+        stat.errors += errors
+        stat.wall += wall
+        stat.fuel += fuel
+        stat.bytes_in += bytes_in
+        stat.bytes_out += bytes_out
+        stat.host_calls += host_calls
+
+    def stats_since(self, told: dict[tuple[str, str], Counted]) -> list[Counted]:
+        """What was counted of handlers beyond `told`, which is brought up to date."""
+        found: list[Counted] = []
+        for (plugin, tenant), stat in self._stats.items():
+            before = told.get((plugin, tenant), ("", "", 0, 0, 0.0, 0, 0, 0, 0))
+            _, _, calls, errors, wall, fuel, bytes_in, bytes_out, host_calls = before
+            now = (
+                plugin,
+                tenant,
+                stat.calls - calls,
+                stat.errors - errors,
+                stat.wall - wall,
+                stat.fuel - fuel,
+                stat.bytes_in - bytes_in,
+                stat.bytes_out - bytes_out,
+                stat.host_calls - host_calls,
+            )
+            if any(now[2:]):
+                told[plugin, tenant] = (
+                    plugin,
+                    tenant,
+                    stat.calls,
+                    stat.errors,
+                    stat.wall,
+                    stat.fuel,
+                    stat.bytes_in,
+                    stat.bytes_out,
+                    stat.host_calls,
+                )
+                found.append(now)
+        return found
+
+    def uses_since(self, told: dict[tuple[str, str, str], tuple[int, int]]) -> list[tuple[str, str, str, int, int]]:
+        """The uses beyond `told`, which is brought up to date: plugin, tenant, capability, uses, denied."""
+        found = []
+        for key, use in self._uses.items():
+            count, denied = told.get(key, (0, 0))
+            if use.count != count or use.denied != denied:
+                told[key] = (use.count, use.denied)
+                found.append((*key, use.count - count, use.denied - denied))
+        return found
 
     def capability_uses(self) -> int:
         """How often any capability was used since the kernel started."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .loader import Loader
     from .logs import Logs
     from .package import Package
+    from .workers import WorkerPool
 
 __all__ = ["Administration", "PluginStatus"]
 
@@ -71,6 +72,7 @@ class Administration(ABC):
     _lock: asyncio.Lock
     _logs: Logs
     _operations: Operations
+    _pool: WorkerPool | None
 
     @abstractmethod
     def plugin(self, plugin_id: str) -> PluginStatus:
@@ -410,10 +412,17 @@ class Administration(ABC):
 
     # on record
 
-    def _operation(
+    @asynccontextmanager
+    async def _operation(
         self, action: str, plugin_id: str, *, changes: bool = True, **details: Any
-    ) -> AbstractAsyncContextManager[None]:
-        return self._operations.operation(action, plugin_id, details=details, changes=changes)
+    ) -> AsyncIterator[None]:
+        """Around a change. It is over when the rights that are in force then are in force in every process."""
+        async with self._operations.operation(action, plugin_id, details=details, changes=changes):
+            try:
+                yield
+            finally:
+                if self._pool is not None:
+                    await self._pool.confirmed()
 
     def _consented(self, package: Package, grants: list[Grant]) -> None:
         """State which capabilities were granted with a package's installation or upgrade."""

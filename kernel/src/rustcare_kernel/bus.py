@@ -533,6 +533,13 @@ class Bus:
                 return member
         return members[turn % len(members)]
 
+    def member(self, group: str, subject: str) -> Subscription | None:
+        """The member of a group whose turn it is to get an event of a subject, if there is any."""
+        for members in self._route(subject)[1]:
+            if members[0].handler.group == group:
+                return self._pick(members)
+        return None
+
     def subscriptions(self) -> list[Subscription]:
         """All subscriptions, in no particular order."""
         return list(self._trie)

@@ -101,6 +101,10 @@ class PluginContext:
         self._closed = False
         self._listeners: list[_Listener] = []
         self._predecessor: PluginContext | None = None
+        #: False where workers accept this plugin's connections: it opens its sockets, and does not accept.
+        self.accepts = True
+        #: In a worker: the way to the sockets that the primary opened.
+        self.obtain: Callable[[str, int], Awaitable[socket.socket]] | None = None
         self.sender = Sender(info.id, rights)
         self._kv = _KeyValue(self)
         self._db = _Database(self)
@@ -166,8 +170,9 @@ class PluginContext:
     ) -> Coroutine[Any, Any, Any]:
         if call is not None:
             return self._request_for(call, service, data, timeout, type)
-        if type is None:
+        if type is None and self.obtain is None:
             return self._bus.request(self.sender, service, data, timeout)
+        # In a worker an answer that came from elsewhere is decoded in any case: it looks as if it were given here.
         return self._request_as(service, data, timeout, type)
 
     def forward(self, service: str, data: Any = None) -> Coroutine[Any, Any, Any]:
@@ -177,7 +182,7 @@ class PluginContext:
         found = await self._bus.originate(
             self.sender, call, lambda sender: self._bus.request(sender, service, data, timeout)
         )
-        return found if type_ is None or type(found) is type_ else decode_as(found, type_, f"answer of {service}")
+        return found if type(found) is type_ else decode_as(found, type_, f"answer of {service}")
 
     async def _request_as(self, service: str, data: Any, timeout: float | None, type_: Any) -> Any:
         return decode_as(await self._bus.request(self.sender, service, data, timeout), type_, f"answer of {service}")
@@ -210,20 +215,12 @@ class PluginContext:
     async def _listen(self, host: str, port: int, handler: Connection, ssl: Any, limit: int) -> Listener:
         if self._closed:
             raise BusClosed(f"{self._info.id} has stopped, it cannot listen on {host}:{port}")
-        listener = _Listener(self, handler, (host, port))
-        live = self._predecessor is None
-        inherited = self._inherited(host, port)
-        if inherited is not None:
-            # The version before listens here already. Its socket is duplicated, so both accept from one queue in the
-            # operating system and no connection is refused or reset while the one takes over from the other.
-            listener.server = await asyncio.start_server(
-                listener.connected, sock=inherited, ssl=ssl, limit=limit, backlog=512, start_serving=live
-            )
-        else:
-            listener.server = await asyncio.start_server(
-                listener.connected, host, port, ssl=ssl, limit=limit, backlog=512, start_serving=live
-            )
-        self._listeners.append(listener)
+        listener = _Listener(self, handler, (host, port), 512)
+        where = await self._where(host, port)
+        listener.server = await asyncio.start_server(
+            listener.connected, **where, ssl=ssl, limit=limit, backlog=self._backlog(512), start_serving=False
+        )
+        await self._opened(listener)
         return listener
 
     async def serve_protocol(
@@ -241,26 +238,49 @@ class PluginContext:
     ) -> Listener:
         if self._closed:
             raise BusClosed(f"{self._info.id} has stopped, it cannot listen on {host}:{port}")
-        listener = _Listener(self, None, (host, port))
+        listener = _Listener(self, None, (host, port), backlog)
 
         def connected() -> Any:
             made = protocol()
             listener.protocols.add(made)
             return made
 
-        live = self._predecessor is None
         loop = asyncio.get_running_loop()
-        inherited = self._inherited(host, port)
-        where: dict[str, Any] = {"host": host, "port": port} if inherited is None else {"sock": inherited}
-        listener.server = await loop.create_server(connected, **where, ssl=ssl, backlog=backlog, start_serving=live)
-        self._listeners.append(listener)
+        where = await self._where(host, port)
+        listener.server = await loop.create_server(
+            connected, **where, ssl=ssl, backlog=self._backlog(backlog), start_serving=False
+        )
+        await self._opened(listener)
         return listener
 
-    def _inherited(self, host: str, port: int) -> socket.socket | None:
-        if self._predecessor is not None:
-            for listener in self._predecessor._listeners:
-                if listener.asked == (host, port) and listener.server.sockets:
-                    return socket.fromfd(listener.server.sockets[0].fileno(), listener.server.sockets[0].family, 1)
+    async def _where(self, host: str, port: int) -> dict[str, Any]:
+        """Where a server listens: on a socket that is there already, or on one of its own.
+
+        If the version before listens here, or this process is a worker, the socket is a duplicate: all accept from one
+        queue in the operating system, and no connection is refused or reset while one takes over from another.
+        """
+        inherited = self._predecessor.listening(host, port) if self._predecessor is not None else None
+        if inherited is None and self.obtain is not None:
+            inherited = await self.obtain(host, port)
+        return {"host": host, "port": port} if inherited is None else {"sock": inherited}
+
+    def _backlog(self, backlog: int) -> int:
+        # asyncio accepts so many connections in one turn of its loop. Of processes that share a queue one would take all.
+        shared = self.obtain is not None and isinstance(asyncio.get_running_loop(), asyncio.BaseEventLoop)
+        return 1 if shared else backlog
+
+    async def _opened(self, listener: _Listener) -> None:
+        self._listeners.append(listener)
+        if self._predecessor is None and self.accepts:
+            await listener.server.start_serving()
+        if self.obtain is not None or not self.accepts:
+            listener.queue()
+
+    def listening(self, host: str, port: int) -> socket.socket | None:
+        """A duplicate of the socket on which the plugin listens at this address as it asked for it, if it does."""
+        for listener in self._listeners:
+            if listener.asked == (host, port) and listener.server.sockets:
+                return _duplicate(listener.server.sockets[0])
         return None
 
     # the kernel's side
@@ -290,7 +310,10 @@ class PluginContext:
         """The new version is committed: accept connections."""
         self._predecessor = None
         for listener in self._listeners:
-            await listener.server.start_serving()
+            if self.accepts:
+                await listener.server.start_serving()
+            if self.obtain is not None:
+                listener.queue()
 
     async def stop_accepting(self) -> None:
         """Close the listening sockets, keep the connections: another version has taken over, or the plugin stops."""
@@ -328,8 +351,11 @@ class _Listener:
 
     server: asyncio.Server
 
-    def __init__(self, context: PluginContext, handler: Connection | None, asked: tuple[str, int]) -> None:
+    def __init__(
+        self, context: PluginContext, handler: Connection | None, asked: tuple[str, int], backlog: int
+    ) -> None:
         self.asked = asked
+        self._backlog = backlog
         self._context = context
         self._handler = handler
         self._connections: set[asyncio.Task[None]] = set()
@@ -355,6 +381,12 @@ class _Listener:
             with suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()
 
+    def queue(self) -> None:
+        """Have the operating system keep connections until some process accepts them."""
+        for listening in self.server.sockets:
+            with _duplicate(listening) as handle:
+                handle.listen(self._backlog)
+
     @property
     def address(self) -> tuple[str, int]:
         if not self.server.sockets:
@@ -376,6 +408,10 @@ class _Listener:
         with suppress(TimeoutError):
             async with asyncio.timeout(5):
                 await self.server.wait_closed()
+
+
+def _duplicate(listening: Any) -> socket.socket:
+    return socket.fromfd(listening.fileno(), listening.family, socket.SOCK_STREAM)
 
 
 class _KeyValue:

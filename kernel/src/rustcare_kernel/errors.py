@@ -14,6 +14,8 @@ __all__ = [
     "DependencyUnmet",
     "GrantExceedsParent",
     "GrantUnknown",
+    "LinkBroken",
+    "ListenerUnknown",
     "PluginUnknown",
     "ProviderTaken",
     "RateExceeded",
@@ -21,6 +23,7 @@ __all__ = [
     "StartFailed",
     "StateForbids",
     "UpgradeFailed",
+    "WorkerLost",
 ]
 
 
@@ -106,3 +109,21 @@ class DataFolderInUse(RustCareError):
     """Another kernel runs on the same data folder."""
 
     code: ClassVar[str] = "kernel.data-folder-in-use"
+
+
+class LinkBroken(RustCareError):
+    """The link between a worker and the primary process is gone, and the worker ends."""
+
+    code: ClassVar[str] = "worker.link-broken"
+
+
+class ListenerUnknown(RustCareError):
+    """A plugin listens in a worker where it does not listen in the primary process."""
+
+    code: ClassVar[str] = "worker.listener-unknown"
+
+
+class WorkerLost(RustCareError):
+    """A worker ended before it was through with what it had begun."""
+
+    code: ClassVar[str] = "worker.lost"

@@ -311,6 +311,15 @@ class Fleet:
         await self.wake_waiting()
         return supervisor.running is not None
 
+    def serving(self) -> list[Running]:
+        """The versions that serve now, providers first."""
+        found = []
+        for name in self._started_order():
+            supervisor = self._supervisors[name]
+            if supervisor.machine.serving and supervisor.running is not None:
+                found.append(supervisor.running)
+        return found
+
     def serving_manifests(self) -> dict[str, Manifest]:
         return {name: self.manifests[name] for name, item in self._supervisors.items() if item.machine.serving}
 

@@ -220,6 +220,14 @@ class Grants:
         """The grants in force for one package."""
         return (node.grant for node in self._by_package.get((plugin, digest), ()) if self._alive(node))
 
+    def ids(self) -> list[str]:
+        """The ids of all grants that were given and did not fall."""
+        return list(self._nodes)
+
+    def tenants(self, plugin: str) -> list[str]:
+        """The tenants that have a say about a plugin, sorted."""
+        return sorted(tenant for known, tenant in self._tenants_with_a_say if known == plugin)
+
     # checking
 
     def missing(self, plugin: str, digest: str, asked: Iterable[Capability]) -> list[Capability]:

@@ -51,6 +51,7 @@ from .loader import Loader
 from .logs import Logs, describe
 from .routes import RouteTable
 from .states import State
+from .workers import WorkerPool, WorkerStatus
 
 __all__ = ["Kernel", "PluginStatus"]
 
@@ -65,6 +66,9 @@ class Kernel(Administration):
         name: the kernel's name as a message's source.
         log_level: `debug`, `info`, `warning`, `error` or `silent`.
         log_sink: takes each log line (JSON, ended by a newline) instead of standard error.
+        workers: how many further processes run the plugins of which each process has one, and accept their connections;
+            0: this process does it all. See the room `workers`.
+        patience: seconds that a worker has to confirm what it must; then it is killed and replaced.
         only: start these plugins alone, whatever is enabled (to read one plugin's data, say). Nothing is written.
     """
 
@@ -78,6 +82,8 @@ class Kernel(Administration):
         log_level: str = "info",
         log_sink: Callable[[bytes], Any] | None = None,
         only: Collection[str] | None = None,
+        workers: int = 0,
+        patience: float = 2.0,
     ) -> None:
         self.data_dir = Path(data_dir)
         self.name = name
@@ -104,6 +110,10 @@ class Kernel(Administration):
         )
         self._installer = Installer(self.grants, _build_cache())
         self._fleet: Fleet
+        self._config = config or {}
+        self._workers = workers
+        self._patience = patience
+        self._pool: WorkerPool | None = None
         self._lock = asyncio.Lock()
         self._data_lock = DataFolderLock(self.data_dir)
         self._events: set[asyncio.Task[Any]] = set()
@@ -139,7 +149,11 @@ class Kernel(Administration):
             )
             self._open = True
             self.started_at = time.time()
+            if self._workers:
+                self._pool = self._make_pool()
             await self._fleet.open(self._only)
+            if self._pool is not None:
+                await self._pool.open()
             self._beat = asyncio.get_running_loop().create_task(self._count(), name="counted uses")
         except BaseException:
             await self.__aexit__(None, None, None)
@@ -153,6 +167,8 @@ class Kernel(Administration):
         if self._beat is not None:
             self._beat.cancel()
             await asyncio.gather(self._beat, return_exceptions=True)
+        if self._pool is not None:
+            await self._pool.close()
         if hasattr(self, "_fleet"):
             await self._fleet.close(self._count_uses)
             await self._gate.close()
@@ -170,10 +186,40 @@ class Kernel(Administration):
 
         They get there by themselves within a second or so; this is for whoever wants to hold the log against something.
         """
+        if self._pool is not None:
+            await self._pool.collect()
         await self._count_uses()
         await self._gate.flush()
 
+    async def converged(self) -> None:
+        """Return when every worker runs what this process runs: after an upgrade, say."""
+        if self._pool is not None:
+            await self._pool.converged()
+
+    def _make_pool(self) -> WorkerPool:
+        pool = WorkerPool(
+            self._workers,
+            name=self.name,
+            data_dir=self.data_dir,
+            bus=self.bus,
+            gate=self._gate,
+            grants=self.grants,
+            accounting=self.accounting,
+            fleet=self._fleet,
+            logs=self._logs,
+            config=self._config,
+            patience=self._patience,
+            observed=self._capability_used,
+        )
+        self._loader.dress = pool.dress
+        self._gate.changed = pool.changed
+        return pool
+
     # looking
+
+    def workers(self) -> list[WorkerStatus]:
+        """The worker processes, by number; none when this process does it all."""
+        return self._pool.status() if self._pool is not None else []
 
     @property
     def operations(self) -> Operations:
@@ -287,6 +333,8 @@ class Kernel(Administration):
                 self._gate.recorder_down(event.plugin)
         if manifest is not None and new is State.ACTIVE and old is State.STARTING:
             self._gate.provider_up(manifest.provides)
+        if self._pool is not None:
+            self._pool.stepped(event.plugin, new is State.ACTIVE and old is State.STARTING)
         if self._open:
             self._spawn(self.bus.publish(self._system, STATE, event), f"{event.plugin} is {new.value}")
 

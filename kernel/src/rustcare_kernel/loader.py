@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 import pluggy
 from rustcare_sdk.context import PluginInfo
 from rustcare_sdk.errors import InvalidManifest
+from rustcare_sdk.manifest import Manifest
 
 from .accounting import Accounting
 from .bus import Bus, current_message
@@ -61,6 +62,8 @@ class Loader:
         self._runtimes: dict[str, Runtime] = {}
         self._driver: StoreDriver | None = None
         self._stores: dict[str, asyncio.Task[PluginStore]] = {}
+        #: Told of every context before its plugin is loaded: where several processes run a plugin, they share its sockets.
+        self.dress: Callable[[PluginContext, Manifest], None] = lambda context, manifest: None
 
     async def package(self, digest: str) -> Package:
         """An installed package, every byte of it verified."""
@@ -104,6 +107,7 @@ class Loader:
             self._secrets,
             lambda name, error: crashed(f"{name} ended with {type(error).__name__}"),
         )
+        self.dress(context, manifest)
         if before is not None:
             context.succeed(before.context)
         if entry.runtime == "python":

@@ -66,6 +66,10 @@ class Confirmation:
         if not self._left and not self._future.done():
             self._future.set_result(None)
 
+    def then(self, told: Callable[[Delivery], None]) -> None:
+        """Have a function told of the outcome, soon after the last receiver is through."""
+        self._future.add_done_callback(lambda _: told(Delivery(self._receivers, self._handled, tuple(self._failures))))
+
     async def wait(self) -> Delivery:
         """The outcome, when the last receiver is through."""
         if self._left:

@@ -153,6 +153,9 @@ class Lifecycle(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     start_timeout: Annotated[Pause, Meta(description="time for start, health and the import of state")] = 10.0
     state_version: Annotated[Count, Meta(description="version of the state handed from one version to the next")] = 1
     trap_budget: Annotated[int, Meta(description="crashes within a minute before quarantine", ge=0, le=10_000)] = 5
+    scale: Annotated[
+        Literal["one", "each"], Meta(description="with workers: one for all processes, or one in each of them")
+    ] = "one"
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -236,7 +239,21 @@ def read_manifest_text(text: str, path: str = "plugin.toml") -> Manifest:
         )
     check_names(manifest.provides, f"{path}:provides")
     check_names(manifest.requires, f"{path}:requires")
-    return msgspec.structs.replace(manifest, capability=_read_capabilities(manifest.capability, path))
+    manifest = msgspec.structs.replace(manifest, capability=_read_capabilities(manifest.capability, path))
+    _check_scale(manifest, path)
+    return manifest
+
+
+def _check_scale(manifest: Manifest, path: str) -> None:
+    """What a plugin keeps is written by one process: there is one store for each plugin, with one writer."""
+    if manifest.lifecycle.scale == "each":
+        kept = next((item.use for item in manifest.capability if item.capability.kind in ("db", "kv")), None)
+        if kept is not None:
+            raise InvalidManifest(
+                f'expected "one" for a plugin that keeps data of its own ({kept}), got "each"',
+                hint="leave what is kept to another plugin, and request it",
+                address=f"{path}:lifecycle.scale",
+            )
 
 
 def _read_capabilities(asked: tuple[CapabilityRequest, ...], path: str) -> tuple[CapabilityRequest, ...]:

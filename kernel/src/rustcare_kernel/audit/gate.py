@@ -97,6 +97,8 @@ class Gate(Line):
         self._version_of = version_of
         self._must: dict[str, list[Capability]] = {}
         self._answers: dict[tuple[str, str], bool] = {}
+        #: Told when another policy is in force.
+        self.changed: Callable[[], None] = lambda: None
         self._attaching: asyncio.Task[None] | None = None
         self._first = True
 
@@ -123,6 +125,7 @@ class Gate(Line):
         self.recorder, self._must = recorder, rules
         self._answers.clear()
         self._bus.gate = self
+        self.changed()
 
     def lift(self) -> None:
         """Nothing must be on record any more (blocking)."""
@@ -130,6 +133,11 @@ class Gate(Line):
         self.recorder, self._must, self.ready = "", {}, False
         self._answers.clear()
         self._bus.gate = None
+        self.changed()
+
+    def must(self) -> list[str]:
+        """What must be on record now, as texts of capabilities."""
+        return [str(rule) for rules in self._must.values() for rule in rules]
 
     def audits(self, sender: str, key: str, scope: str) -> bool:
         """Whether a use must be on record. `key` is `kind:action`.

@@ -226,6 +226,7 @@ async def _status(operator: Operator, params: Nothing) -> Any:
         "rss_bytes": _resident(),
         "plugins": states,
         "services": kernel.bus.services(),
+        "workers": [msgspec.to_builtins(worker) for worker in kernel.workers()],
         "capability_uses": kernel.accounting.capability_uses(),
     }
 
