@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +80,15 @@ async def test_nobody_speaks_for_another(tmp_path: Path, desk: Board) -> None:
         kernel.bus.serve("who.asks", serve)
         await command(kernel, "bus.request", service="who.asks", principal="user/2")
         assert asked == ["user/1"]
+
+
+async def test_a_wheel_comes_as_bytes_too(tmp_path: Path, desk: Board) -> None:
+    """An upload that is a zip is read as a wheel: the package in it has the same digest as in a layout."""
+    made = package()
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in {**made.files(), "plugin.toml": made.manifest_bytes}.items():
+            archive.writestr(f"sample/{name}", data)
+    async with quiet(tmp_path / "data") as kernel, ControlServer(kernel):
+        seen = await command(kernel, "plugin.inspect", file.getvalue())
+        assert (seen["id"], seen["digest"]) == (made.id, made.digest)

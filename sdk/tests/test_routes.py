@@ -53,6 +53,11 @@ class Lab(Plugin):
         """The latest."""
         return HttpResponse(text=f"{message.principal} {message.tenant} {message.data.argument('unit', '-')}")
 
+    @route("GET", "/lab/newest")
+    async def newest(self, message: Message[HttpRequest[None]]) -> NewResult | HttpResponse:
+        """The newest, with header fields."""
+        return HttpResponse(content=NewResult(1.0), headers={"etag": '"1"'})
+
     @route("DELETE", "/lab/{id}", aal=2)
     async def forget(self, message: Message[HttpRequest[None]]) -> None:
         """Forget one."""
@@ -98,6 +103,9 @@ def test_a_declaration_says_the_types() -> None:
     latest = declared["latest"]
     assert latest is not None
     assert (latest.body, latest.answer) == ({}, {})
+    newest = declared["newest"]
+    assert newest is not None
+    assert newest.answer == store.answer, "what else may come is the content with header fields of its own"
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,9 @@ def _typed(plugin: type[Plugin], method: str, declared: Route | None) -> Route |
 
     body = content_type(payload_type(plugin, method))
     answer = typing.get_type_hints(getattr(plugin, method)).get("return")
+    if HttpResponse in typing.get_args(answer):  # `Bed | HttpResponse`: content, with header fields of its own at times
+        rest = tuple(item for item in typing.get_args(answer) if item is not HttpResponse)
+        answer = typing.Union[rest]  # noqa: UP007  # the members are known only now
     if answer is HttpResponse or answer is type(None):
         answer = None
     return replace(

@@ -52,7 +52,7 @@ class ControlService:
                 if asked.method not in _PACKAGES:
                     raise ControlError(f"Expected a method that takes a package, got {asked.method[:100]!r}")
                 folder = tempfile.TemporaryDirectory(prefix="upload-", dir=self._operator.folder)
-                given["source"] = await asyncio.to_thread(_write, Path(folder.name) / "package.tar", asked.package)
+                given["source"] = await asyncio.to_thread(_write, Path(folder.name), asked.package)
             params = checked(asked.method, given)
             if isinstance(params, WatchEvents):
                 raise ControlError(
@@ -82,7 +82,9 @@ class ControlService:
                 asyncio.get_running_loop().call_later(0.2, self._operator.stop)  # the answer goes out first
 
 
-def _write(path: Path, data: bytes) -> str:
+def _write(folder: Path, data: bytes) -> str:
+    """A package's bytes as a file whose name says what it is: a wheel is a zip, all else is read as a tar."""
+    path = folder / ("package.whl" if data.startswith(b"PK\x03\x04") else "package.tar")
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(handle, "wb") as file:
         file.write(data)

@@ -1,0 +1,150 @@
+"""The ring of events and its streams: nothing is lost in silence, nothing comes twice, all streams end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rustcare_plugin_admin.events import Events, differences
+
+
+def parsed(chunk: bytes) -> list[tuple[str, dict[str, Any]]]:
+    """The events of a chunk: ids and data. A heartbeat is none."""
+    found = []
+    for block in chunk.decode().split("\n\n"):
+        lines = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+        if "data" in lines:
+            data = json.loads(lines["data"])
+            assert lines["event"] == data["kind"]
+            found.append((lines["id"], data))
+    return found
+
+
+def event(number: int, kind: str = "state", plugin: str = "acme.a") -> dict[str, Any]:
+    """An event."""
+    return {"kind": kind, "time": float(number), "plugin": plugin, "n": number}
+
+
+async def collected(events: Events, last: str, **options: Any) -> list[tuple[str, dict[str, Any]]]:
+    """What a reader gets who begins behind an id, until the ring is closed."""
+    found: list[tuple[str, dict[str, Any]]] = []
+    async for chunk in events.stream(last, heartbeat=10, longest=10, **options):
+        found += parsed(chunk)
+    return found
+
+
+@given(kept=st.integers(1, 8), total=st.integers(0, 20), seen=st.integers(0, 20))
+async def test_a_reader_who_comes_back_misses_nothing_in_silence(kept: int, total: int, seen: int) -> None:
+    """Behind an id come all later events that are kept, in order and once; if some are not kept, a gap is told first."""
+    events = Events("run", kept)
+    for number in range(1, total + 1):
+        events.put(event(number))
+    events.close()
+    seen = min(seen, total)
+    found = await collected(events, f"run-{seen}")
+    numbers = [data["n"] for _, data in found if data["kind"] != "gap"]
+    assert numbers == list(range(max(seen, total - kept) + 1, total + 1))
+    missing = seen < total - kept
+    assert [data["kind"] for _, data in found][:1] == (["gap"] if missing else ["state"] if numbers else [])
+    assert [id_ for id_, data in found if data["kind"] != "gap"] == [f"run-{number}" for number in numbers]
+
+
+async def test_ids_of_another_run_tell_a_gap() -> None:
+    """An id that this run never gave, malformed or another's, brings what is kept after a gap."""
+    events = Events("run", 10)
+    events.put(event(1))
+    events.close()
+    for last in ("other-1", "run-99", "run-", "run-x", "1", "run--1", "run-" + "9" * 30):
+        found = await collected(events, last)
+        assert [data["kind"] for _, data in found] == ["gap", "state"], last
+    assert await collected(events, "") == [], "who has seen nothing begins with what comes"
+
+
+async def test_kinds_and_plugin_narrow_a_stream() -> None:
+    """A stream has the events of the kinds and the plugin that were asked for, and those that are about no plugin."""
+    events = Events("run", 10)
+    for number, (kind, plugin) in enumerate([("state", "acme.a"), ("routes", "acme.a"), ("state", "acme.b")], 1):
+        events.put(event(number, kind, plugin))
+    events.put({"kind": "accounting", "time": 4.0, "n": 4})
+    events.close()
+    assert [data["n"] for _, data in await collected(events, "run-0", kinds=["state"])] == [1, 3]
+    assert [data["n"] for _, data in await collected(events, "run-0", plugin="acme.a")] == [1, 2, 4]
+
+
+async def test_events_come_as_they_happen_and_streams_end() -> None:
+    """A waiting reader gets an event at once; closing the ring ends it after what there is; listeners are counted."""
+    events = Events("run", 10)
+    stream = events.stream("", heartbeat=30, longest=30)
+    assert (await anext(stream)).startswith(b"retry: ")
+    waiting = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0)
+    assert events.listeners == 1
+    events.put(event(1))
+    assert [data["n"] for _, data in parsed(await waiting)] == [1]
+    events.put(event(2))
+    events.close()
+    assert [data["n"] for chunk in [item async for item in stream] for _, data in parsed(chunk)] == [2]
+    assert events.listeners == 0
+
+
+async def test_a_reader_who_leaves_is_forgotten() -> None:
+    """Closing a stream from outside, as the gateway does when the client leaves, frees its place."""
+    events = Events("run", 10)
+    stream = events.stream("", heartbeat=30, longest=30)
+    await anext(stream)
+    assert events.listeners == 1
+    await aclose(stream)
+    assert events.listeners == 0
+
+
+async def aclose(stream: AsyncIterator[bytes]) -> None:
+    """Close an async generator."""
+    await stream.aclose()  # type: ignore[attr-defined]
+
+
+async def test_a_silent_stream_beats_and_ends_in_time() -> None:
+    """Without events come comments at the heartbeat, and the stream ends when its time is over."""
+    events = Events("run", 10)
+    chunks = [chunk async for chunk in events.stream("", heartbeat=0.02, longest=0.1)]
+    assert len(chunks) > 1
+    assert set(chunks[1:]) == {b": heartbeat\n\n"}
+
+
+async def test_a_reader_who_is_too_slow_is_told() -> None:
+    """When more happened than is kept while a reader was busy, it gets a gap and goes on with what is kept."""
+    events = Events("run", 3)
+    stream = events.stream("", heartbeat=30, longest=30)
+    await anext(stream)
+    for number in range(1, 11):
+        events.put(event(number))
+    first = parsed(await anext(stream))
+    assert [data["kind"] for _, data in first] == ["gap"]
+    assert [data["n"] for _, data in parsed(await anext(stream))] == [8, 9, 10]
+    await aclose(stream)
+
+
+async def test_the_next_version_goes_on() -> None:
+    """What one version exported, the next takes over: ids go on, and a reader's place is still good."""
+    before = Events("run", 10)
+    before.put(event(1))
+    before.put(event(2))
+    after = Events("another", 10)
+    after.take_over(json.loads(json.dumps(before.export())))
+    after.put(event(3))
+    after.close()
+    assert [id_ for id_, _ in await collected(after, "run-1")] == ["run-2", "run-3"]
+
+
+def test_differences_are_what_was_used_meanwhile() -> None:
+    """Only what changed between two readings is told; a counter that began anew is no negative use."""
+    before = {("a", "x"): (5, 1, 1.0), ("a", "y"): (2, 0, 0.5), ("b", ""): (9, 9, 9.0)}
+    now = {("a", "x"): (7, 1, 1.25), ("a", "y"): (2, 0, 0.5), ("b", ""): (1, 0, 0.1), ("c", "z"): (1, 1, 0.0)}
+    assert differences(before, now) == [
+        {"plugin": "a", "capability": "x", "calls": 2, "errors": 0, "wall_s": 0.25},
+        {"plugin": "b", "capability": "", "calls": 0, "errors": 0, "wall_s": 0.0},
+        {"plugin": "c", "capability": "z", "calls": 1, "errors": 1, "wall_s": 0.0},
+    ]
