@@ -6,6 +6,7 @@ from rustcare_sdk import Health
 
 from .accounts import Accounts, Groups
 from .activity import ActivityServices
+from .api import ApiRoutes
 from .base import Services
 from .credentials import Credentials
 from .device.routes import DeviceRoutes
@@ -24,6 +25,7 @@ __all__ = ["Identity"]
 class Identity(
     ActivityServices,
     FactorServices,
+    ApiRoutes,
     ScimRoutes,
     SessionServices,
     DeviceServices,

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
+from rustcare_sdk import Message
 from rustcare_sdk.contracts.http import HttpRequest, HttpResponse
 
 from .directory import DEFAULT_COUNT, Query
@@ -35,14 +36,13 @@ def document(content: Mapping[str, Any], status: int = 200, headers: Mapping[str
     return HttpResponse(status, body=msgspec.json.encode(content), media_type=MEDIA_TYPE, headers=dict(headers or {}))
 
 
-def asking_of(request: HttpRequest[Any]) -> Asking:
-    """For whom a request is. The endpoints' base is where the client found this one."""
-    head, found, _ = request.path.partition("/scim/v2")
-    base = f"{request.base}{head if found else ''}/scim/v2"
+def asking_of(message: Message[HttpRequest[Any]]) -> Asking:
+    """For whom a request is."""
+    request = message.data
     match = request.headers.get("if-match", "")
     return Asking(
-        request.caller.tenant,
-        base,
+        message.tenant,
+        f"{request.base}{request.prefix}/scim/v2",
         request.caller.scopes,
         tuple(tag.strip() for tag in match.split(",") if tag.strip()),
     )

@@ -60,38 +60,38 @@ class ScimRoutes(Services):
     @_reads("/ServiceProviderConfig", "What this SCIM server can do", scope="")
     async def scim_service_provider(self, message: Request) -> HttpResponse:
         """The features (RFC 7644, section 4)."""
-        return document(discovery.service_provider(asking_of(message.data).base))
+        return document(discovery.service_provider(asking_of(message).base))
 
     @_reads("/ResourceTypes", "The types of resources", scope="")
     async def scim_resource_types(self, message: Request) -> HttpResponse:
         """All of them."""
-        return await self._listed(message, discovery.resource_types(asking_of(message.data).base))
+        return await self._scim_listed(message, discovery.resource_types(asking_of(message).base))
 
     @_reads("/ResourceTypes/{id}", "One type of resource", scope="")
     async def scim_resource_type(self, message: Request) -> HttpResponse:
         """One by its name."""
         request = message.data
-        return await self._one(discovery.resource_type(request.params["id"], asking_of(request).base))
+        return await self._scim_one(discovery.resource_type(request.params["id"], asking_of(message).base))
 
     @_reads("/Schemas", "The schemas", scope="")
     async def scim_schemas(self, message: Request) -> HttpResponse:
         """All of them."""
-        return await self._listed(message, discovery.schemas(asking_of(message.data).base))
+        return await self._scim_listed(message, discovery.schemas(asking_of(message).base))
 
     @_reads("/Schemas/{id}", "One schema", scope="")
     async def scim_schema(self, message: Request) -> HttpResponse:
         """One by its URI."""
         request = message.data
-        return await self._one(discovery.schema(request.params["id"], asking_of(request).base))
+        return await self._scim_one(discovery.schema(request.params["id"], asking_of(message).base))
 
-    async def _listed(self, message: Request, found: list[dict[str, Any]]) -> HttpResponse:
+    async def _scim_listed(self, message: Request, found: list[dict[str, Any]]) -> HttpResponse:
         if "filter" in message.data.query:
             # RFC 7644, section 4: a filter here is 403, for what is to be found is the same for all.
             return document(error_body(403, "expected no filter at an endpoint of discovery"), 403)
         return document(discovery.list_response(found, len(found)))
 
     @staticmethod
-    async def _one(found: dict[str, Any] | None) -> HttpResponse:
+    async def _scim_one(found: dict[str, Any] | None) -> HttpResponse:
         if found is None:
             return document(error_body(404, "expected the id of what there is, got another"), 404)
         return document(found)
@@ -101,123 +101,123 @@ class ScimRoutes(Services):
     @_reads("/Users", "Find users", query=_QUERY)
     async def scim_users(self, message: Request) -> HttpResponse:
         """A page of users."""
-        return await self._search(message, (USERS,))
+        return await self._scim_search(message, (USERS,))
 
     @_writes("POST", "/Users/.search", "Find users", scope=_READ, limit="read")
     async def scim_users_search(self, message: Request) -> HttpResponse:
         """A page of users, asked for in a body."""
-        return await self._search(message, (USERS,))
+        return await self._scim_search(message, (USERS,))
 
     @_writes("POST", "/Users", "Create a user", status=201)
     async def scim_user_create(self, message: Request) -> HttpResponse:
         """A new user."""
-        return await self._create(message, USERS)
+        return await self._scim_create(message, USERS)
 
     @_reads("/Users/{id}", "Read a user", query=_SELECT)
     async def scim_user(self, message: Request) -> HttpResponse:
         """One user."""
-        return await self._get(message, USERS, message.data.params["id"])
+        return await self._scim_get(message, USERS, message.data.params["id"])
 
     @_writes("PUT", "/Users/{id}", "Replace a user")
     async def scim_user_replace(self, message: Request) -> HttpResponse:
         """A user as a whole."""
-        return await self._put(message, USERS, message.data.params["id"])
+        return await self._scim_put(message, USERS, message.data.params["id"])
 
     @_writes("PATCH", "/Users/{id}", "Change a user")
     async def scim_user_patch(self, message: Request) -> HttpResponse:
         """A user in parts."""
-        return await self._patch(message, USERS, message.data.params["id"])
+        return await self._scim_patch(message, USERS, message.data.params["id"])
 
     @_writes("DELETE", "/Users/{id}", "Delete a user", status=204)
     async def scim_user_delete(self, message: Request) -> HttpResponse:
         """A user goes."""
-        return await self._delete(message, USERS, message.data.params["id"])
+        return await self._scim_delete(message, USERS, message.data.params["id"])
 
     # groups
 
     @_reads("/Groups", "Find groups", query=_QUERY)
     async def scim_groups(self, message: Request) -> HttpResponse:
         """A page of groups."""
-        return await self._search(message, (GROUPS,))
+        return await self._scim_search(message, (GROUPS,))
 
     @_writes("POST", "/Groups/.search", "Find groups", scope=_READ, limit="read")
     async def scim_groups_search(self, message: Request) -> HttpResponse:
         """A page of groups, asked for in a body."""
-        return await self._search(message, (GROUPS,))
+        return await self._scim_search(message, (GROUPS,))
 
     @_writes("POST", "/Groups", "Create a group", status=201)
     async def scim_group_create(self, message: Request) -> HttpResponse:
         """A new group."""
-        return await self._create(message, GROUPS)
+        return await self._scim_create(message, GROUPS)
 
     @_reads("/Groups/{id}", "Read a group", query=_SELECT)
     async def scim_group(self, message: Request) -> HttpResponse:
         """One group."""
-        return await self._get(message, GROUPS, message.data.params["id"])
+        return await self._scim_get(message, GROUPS, message.data.params["id"])
 
     @_writes("PUT", "/Groups/{id}", "Replace a group")
     async def scim_group_replace(self, message: Request) -> HttpResponse:
         """A group as a whole."""
-        return await self._put(message, GROUPS, message.data.params["id"])
+        return await self._scim_put(message, GROUPS, message.data.params["id"])
 
     @_writes("PATCH", "/Groups/{id}", "Change a group")
     async def scim_group_patch(self, message: Request) -> HttpResponse:
         """A group in parts."""
-        return await self._patch(message, GROUPS, message.data.params["id"])
+        return await self._scim_patch(message, GROUPS, message.data.params["id"])
 
     @_writes("DELETE", "/Groups/{id}", "Delete a group", status=204)
     async def scim_group_delete(self, message: Request) -> HttpResponse:
         """A group goes."""
-        return await self._delete(message, GROUPS, message.data.params["id"])
+        return await self._scim_delete(message, GROUPS, message.data.params["id"])
 
     # oneself
 
     @_reads("/Me", "Read one's own user", scope="", query=_SELECT)
     async def scim_me(self, message: Request) -> HttpResponse:
         """The caller's user (RFC 7644, section 3.11)."""
-        return await self._get(message, USERS, _own_id(message))
+        return await self._scim_get(message, USERS, _own_id(message))
 
     @_writes("PUT", "/Me", "Replace one's own user")
     async def scim_me_replace(self, message: Request) -> HttpResponse:
         """The caller's user as a whole."""
-        return await self._put(message, USERS, _own_id(message))
+        return await self._scim_put(message, USERS, _own_id(message))
 
     @_writes("PATCH", "/Me", "Change one's own user")
     async def scim_me_patch(self, message: Request) -> HttpResponse:
         """The caller's user in parts."""
-        return await self._patch(message, USERS, _own_id(message))
+        return await self._scim_patch(message, USERS, _own_id(message))
 
     @_writes("DELETE", "/Me", "Delete one's own user", status=204)
     async def scim_me_delete(self, message: Request) -> HttpResponse:
         """The caller's user goes."""
-        return await self._delete(message, USERS, _own_id(message))
+        return await self._scim_delete(message, USERS, _own_id(message))
 
     # all of them
 
     @_reads("", "Find users and groups", query=_QUERY)
     async def scim_all(self, message: Request) -> HttpResponse:
         """A page of all resources."""
-        return await self._search(message, KINDS)
+        return await self._scim_search(message, KINDS)
 
     @_writes("POST", "/.search", "Find users and groups", scope=_READ, limit="read")
     async def scim_all_search(self, message: Request) -> HttpResponse:
         """A page of all resources, asked for in a body."""
-        return await self._search(message, KINDS)
+        return await self._scim_search(message, KINDS)
 
     @_writes("POST", "/Bulk", "Several operations at once", limit="bulk", max_body=_BULK_BODY, timeout=300.0)
     async def scim_bulk(self, message: Request) -> HttpResponse:
         """Operations that may refer to each other (RFC 7644, section 3.7)."""
-        request, asking = message.data, asking_of(message.data)
+        request, asking = message.data, asking_of(message)
 
         async def answer() -> HttpResponse:
             async def perform(operation: Operation) -> Done:
-                return await self._perform(asking, operation)
+                return await self._scim_perform(asking, operation)
 
             return document(await run_bulk(body_of(request), len(request.body), perform))
 
         return await answered(answer)
 
-    async def _perform(self, asking: Asking, operation: Operation) -> Done:
+    async def _scim_perform(self, asking: Asking, operation: Operation) -> Done:
         parts = operation.path.strip("/").split("/")
         kind = next((item for item in KINDS if item.endpoint[1:].lower() == parts[0].lower()), None)
         if kind is None or len(parts) != (1 if operation.method == "POST" else 2):
@@ -265,8 +265,8 @@ class ScimRoutes(Services):
 
     # what they share
 
-    async def _search(self, message: Request, kinds: tuple[Kind, ...]) -> HttpResponse:
-        request, asking = message.data, asking_of(message.data)
+    async def _scim_search(self, message: Request, kinds: tuple[Kind, ...]) -> HttpResponse:
+        request, asking = message.data, asking_of(message)
 
         async def answer() -> HttpResponse:
             query, selection = query_of(request)
@@ -276,16 +276,16 @@ class ScimRoutes(Services):
 
         return await answered(answer)
 
-    async def _get(self, message: Request, kind: Kind, id: str) -> HttpResponse:
-        asking = asking_of(message.data)
+    async def _scim_get(self, message: Request, kind: Kind, id: str) -> HttpResponse:
+        asking = asking_of(message)
 
         async def answer() -> HttpResponse:
             return shown_to(message.data, await self.provisioning.need(asking, kind, id))
 
         return await answered(answer)
 
-    async def _create(self, message: Request, kind: Kind) -> HttpResponse:
-        asking = asking_of(message.data)
+    async def _scim_create(self, message: Request, kind: Kind) -> HttpResponse:
+        asking = asking_of(message)
 
         async def answer() -> HttpResponse:
             made = await self.provisioning.create(asking, kind, body_of(message.data))
@@ -293,8 +293,8 @@ class ScimRoutes(Services):
 
         return await answered(answer)
 
-    async def _put(self, message: Request, kind: Kind, id: str) -> HttpResponse:
-        asking = asking_of(message.data)
+    async def _scim_put(self, message: Request, kind: Kind, id: str) -> HttpResponse:
+        asking = asking_of(message)
 
         async def answer() -> HttpResponse:
             _refuse_any(message)
@@ -303,8 +303,8 @@ class ScimRoutes(Services):
 
         return await answered(answer)
 
-    async def _patch(self, message: Request, kind: Kind, id: str) -> HttpResponse:
-        asking = asking_of(message.data)
+    async def _scim_patch(self, message: Request, kind: Kind, id: str) -> HttpResponse:
+        asking = asking_of(message)
 
         async def answer() -> HttpResponse:
             _refuse_any(message)
@@ -313,8 +313,8 @@ class ScimRoutes(Services):
 
         return await answered(answer)
 
-    async def _delete(self, message: Request, kind: Kind, id: str) -> HttpResponse:
-        asking = asking_of(message.data)
+    async def _scim_delete(self, message: Request, kind: Kind, id: str) -> HttpResponse:
+        asking = asking_of(message)
 
         async def answer() -> HttpResponse:
             _refuse_any(message)
