@@ -30,16 +30,21 @@ class Finder:
     """Finds credentials.
 
     Args:
-        insecure: whether the session's cookie may have the name for plain http.
+        insecure: whether the session's cookie may have the name for plain http, wherever the request comes from.
     """
 
     def __init__(self, insecure: bool) -> None:
-        self.names = (HOST_COOKIE, PLAIN_COOKIE) if insecure else (HOST_COOKIE,)
+        self._insecure = insecure
 
-    def find(self, headers: dict[str, str], certificate: str = "") -> Credential | None:
-        """The credential; what carries it is taken out of `headers`, the session's cookie out of `cookie`.
+    def find(self, headers: dict[str, str], certificate: str = "", local: bool = False) -> Credential | None:
+        """The credential. `Authorization` and `X-API-Key` are taken out of `headers`.
 
-        A client certificate counts when there is nothing else. Raises AmbiguousCredentials.
+        Args:
+            certificate: the SHA-256 of the client's, as hex; it counts when there is nothing else.
+            local: the request never left this machine.
+
+        Raises:
+            AmbiguousCredentials: there are several.
         """
         found: Credential | None = None
         authorization = headers.pop("authorization", None)
@@ -53,10 +58,11 @@ class Finder:
             found = Credential("key", key.strip())
         cookie = headers.get("cookie")
         if cookie is not None and PLAIN_COOKIE in cookie:
+            names = (HOST_COOKIE, PLAIN_COOKIE) if local or self._insecure else (HOST_COOKIE,)
             values = [
                 value
                 for name, value in (pair.strip().split("=", 1) for pair in cookie.split(";") if "=" in pair)
-                if name in self.names
+                if name in names
             ]
             if values:
                 if found is not None or len(values) > 1:

@@ -56,7 +56,7 @@ _time = time.time
 _ONCE = frozenset(
     {"authorization", "x-api-key", "host", "content-type", "origin", "x-request-id", "traceparent", "sec-fetch-site"}
 )
-NO_QUERY: dict[str, list[str]] = {}
+LOOPBACK = frozenset({"127.0.0.1", "::1", "[::1]", "localhost"})
 
 
 class Credentials(Protocol):
@@ -274,7 +274,11 @@ class Pipeline:
         if self.hosts and host not in self.hosts and not (entry is not None and entry.quiet):
             self._check_host(host)
         state = scope.get("state")
-        visit.credential = self.finder.find(headers, state.get("certificate", "") if state else "")
+        visit.credential = self.finder.find(
+            headers,
+            state.get("certificate", "") if state else "",
+            address in LOOPBACK and not visit.secure and host.rpartition(":")[0] in LOOPBACK,
+        )
         return tenants.claimed(host, prefix, headers)
 
     def _check_host(self, host: str) -> None:
