@@ -61,7 +61,7 @@ class DeviceRoutes(TokenRoutes):
             made = await self.ctx.request(identity.DEVICE_BEGIN, wanted, type=identity.DeviceBeginReply)
         except RustCareError as error:
             return oauth_error(error)
-        page = f"{request.base}{_PAGE}"
+        page = f"{request.base}{request.prefix}{_PAGE}"
         content: dict[str, Any] = {
             "device_code": made.device_code,
             "user_code": made.user_code,

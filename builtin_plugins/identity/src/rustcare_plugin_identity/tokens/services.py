@@ -170,7 +170,8 @@ class TokenServices(Credentials):
             if session is None or session.tenant != message.tenant:
                 return identity.RevokeReply(0)
             ended = await self.sessions.revoke(tenant=session.tenant, session=session.id, reason="token revoked")
-            await self.event("token.revoked", account=session.account, session=session.id)
+            if ended:
+                await self.event("token.revoked", account=session.account, session=session.id)
             return identity.RevokeReply(len(ended))
         try:
             parts = read(token)

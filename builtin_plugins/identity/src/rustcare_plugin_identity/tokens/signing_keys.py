@@ -95,8 +95,9 @@ class SigningKeys:
     # use
 
     def jwks(self) -> list[dict[str, Any]]:
-        """The public keys with `kid`, `alg` and `use`, those to come included."""
-        return [{**key.jwk, "kid": key.kid, "alg": key.algorithm, "use": "sig"} for key in self._keys]
+        """The public keys with `kid`, `alg` and `use`, those to come included; always in the same order."""
+        keys = sorted(self._keys, key=lambda key: (key.algorithm, key.signs, key.kid))
+        return [{**key.jwk, "kid": key.kid, "alg": key.algorithm, "use": "sig"} for key in keys]
 
     def current(self, algorithm: str = "") -> SigningKey:
         """The key that signs now."""
