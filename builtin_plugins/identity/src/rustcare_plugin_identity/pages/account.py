@@ -1,0 +1,210 @@
+"""Account security: what one has to sign in with, where one is signed in, which programs act in one's name, what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rustcare_sdk import Message, route
+from rustcare_sdk.contracts import identity
+from rustcare_sdk.contracts.http import HttpRequest, HttpResponse
+from rustcare_sdk.errors import RustCareError
+
+from rustcare_plugin_identity.activity import Activity, ActivityServices
+
+from . import fields as ask_for
+from .base import BROWSER, PageServices, says
+from .browser import client_of
+
+__all__ = ["AccountPages", "KeyForm", "NameSessionForm", "PasswordForm", "SessionForm"]
+
+_ACTIONS = {
+    "login.succeeded": "Signed in",
+    "login.failed": "Sign-in",
+    "login.stepped-up": "Showed again who you are",
+    "login.step-up": "Showed again who you are",
+    "account.locked": "Locked after wrong passwords",
+    "account.unlocked": "Unlocked by an administrator",
+    "account.created": "The account was made",
+    "account.password": "Changed the password",
+    "account.password-changed": "Changed the password",
+    "account.reset-mfa": "All second factors were taken away by an administrator",
+    "mfa.added": "Added a way to sign in",
+    "mfa.removed": "Removed a way to sign in",
+    "mfa.recovery-generated": "Made new recovery codes",
+    "session.ended": "Ended a session",
+    "key.created": "Made an API key",
+    "key.revoked": "Ended an API key",
+    "device.approved": "Connected a device",
+    "device.refused": "Refused a device",
+    "elevation.break-glass": "Began emergency access",
+    "elevation.ended": "Emergency access ended",
+}
+
+
+@dataclass(frozen=True)
+class SessionForm:
+    """Which session."""
+
+    session: str = ""
+
+
+@dataclass(frozen=True)
+class NameSessionForm:
+    """Which session, and its device's name."""
+
+    session: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class KeyForm:
+    """Which key."""
+
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class PasswordForm:
+    """The password before, and the new one."""
+
+    current: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+
+
+class AccountPages(PageServices, ActivityServices):
+    """The page of account security, and what its buttons do."""
+
+    @route("GET", "/account", **BROWSER, query=("done",))
+    async def account_page(self, message: Message[HttpRequest[None]]) -> HttpResponse:
+        """All of it on one page."""
+        return await self._account(message)
+
+    async def _account(self, message: Message[HttpRequest[Any]], error: RustCareError | None = None) -> HttpResponse:
+        request = message.data
+        account = await self.own_account(message)
+        factors = await self.ask(identity.MFA_LIST, identity.FactorsRequest(), identity.FactorsReply)
+        sessions = await self.ask(
+            identity.SESSION_LIST, identity.SessionsRequest(current=request.caller.session), identity.SessionsReply
+        )
+        keys = await self.ask(identity.KEY_LIST, identity.KeysRequest(account.id), identity.KeysReply)
+        return self.page(
+            request,
+            "account.html",
+            "Account security",
+            200 if error is None else 422,
+            account=account,
+            has_password=bool(account.password),
+            all_factors=factors.factors,
+            has_factors=bool(factors.factors),
+            recovery=factors.recovery,
+            sessions=sessions.sessions,
+            keys=[key for key in keys.keys if not key.revoked],
+            activity=_told(await self.activities.last(account.id)),
+            advice=_advice(bool(account.password), factors),
+            notice=self.notice(request),
+            errors={} if error is None else {"": says(error)},
+        )
+
+    async def _done(
+        self, message: Message[HttpRequest[Any]], service: str, data: Any, type_: Any, done: str
+    ) -> HttpResponse:
+        """Ask a service, then back to the page, which says that it was done, or why not."""
+        try:
+            await self.ask(service, data, type_)
+        except RustCareError as error:
+            return await self._account(message, error)
+        return self.go(message.data, "/account", query={"done": done})
+
+    @route("POST", "/account/sessions/revoke", **BROWSER)
+    async def end_session(self, message: Message[HttpRequest[SessionForm]]) -> HttpResponse:
+        """End one of one's own sessions."""
+        request = message.data
+        session, own = request.content.session, await self.own_account(message)
+        asked = identity.RevokeRequest(own.id, session, reason="ended by its user")
+        if not session:
+            return self.go(request, "/account")
+        return await self._done(message, identity.SESSION_REVOKE, asked, identity.RevokeReply, "session")
+
+    @route("POST", "/account/sessions/revoke-others", **BROWSER)
+    async def end_sessions(self, message: Message[HttpRequest[None]]) -> HttpResponse:
+        """End all of one's own sessions but this one."""
+        own = await self.own_account(message)
+        asked = identity.RevokeRequest(own.id, keep=message.data.caller.session, reason="ended by its user")
+        return await self._done(message, identity.SESSION_REVOKE, asked, identity.RevokeReply, "sessions")
+
+    @route("POST", "/account/sessions/name", **BROWSER)
+    async def name_session(self, message: Message[HttpRequest[NameSessionForm]]) -> HttpResponse:
+        """Give a device a name."""
+        form = message.data.content
+        asked = identity.SessionRenameRequest(form.session, form.name.strip()[:100])
+        return await self._done(message, identity.SESSION_RENAME, asked, identity.SessionReply, "device")
+
+    @route("POST", "/account/keys/revoke", **BROWSER)
+    async def end_key(self, message: Message[HttpRequest[KeyForm]]) -> HttpResponse:
+        """End one of one's own API keys."""
+        key, own = message.data.content.key, await self.own_account(message)
+        asked = identity.KeysRequest(own.id, key)
+        if not key:
+            return self.go(message.data, "/account")
+        return await self._done(message, identity.KEY_REVOKE, asked, identity.KeysReply, "key")
+
+    @route("GET", "/account/password", **BROWSER)
+    async def password_page(self, message: Message[HttpRequest[None]]) -> HttpResponse:
+        """The form for another password."""
+        return await self._password(message)
+
+    @route("POST", "/account/password", **{**BROWSER, "limit": "login"})
+    async def password_send(self, message: Message[HttpRequest[PasswordForm]]) -> HttpResponse:
+        """Change it."""
+        request, form = message.data, message.data.content
+        session = request.caller.session
+        asked = identity.ChangePasswordRequest(form.password, form.current, session, client_of(request))
+        try:
+            await self.ask(identity.ACCOUNT_PASSWORD, asked, identity.AccountReply)
+        except RustCareError as error:
+            return await self._password(message, error)
+        return self.go(request, "/account", query={"done": "password"})
+
+    async def _password(self, message: Message[HttpRequest[Any]], error: RustCareError | None = None) -> HttpResponse:
+        request, account = message.data, await self.own_account(message)
+        settings = self.settings(account.tenant).passwords
+        has_factor = bool({"totp", "passkey"} & set(await self.factors.kinds(account.id)))
+        least = settings.minimum_with_factor if has_factor else settings.minimum
+        fields = [ask_for.account(account.name), ask_for.new_password(least)]
+        if account.password:
+            fields.insert(1, ask_for.current_password())
+        return self.form_page(
+            request,
+            "Change the password" if account.password else "Set a password",
+            "/account/password",
+            "Save the password",
+            intro=("All your other sessions end when it is changed.",),
+            fields=fields,
+            error=error,
+            links=(("/account", "Back to account security"),),
+        )
+
+
+def _advice(has_password: bool, factors: identity.FactorsReply) -> Sequence[str]:
+    kinds = {factor.kind for factor in factors.factors}
+    if has_password and not kinds:
+        return ["Your account is protected by a password alone. Add a passkey or an authenticator app."]
+    if not has_password and len(factors.factors) < 2:
+        return ["You sign in with one passkey. Add a second one, or a password, for the day that the device is lost."]
+    if "totp" in kinds and not factors.recovery:
+        return ["Make recovery codes, for the day that your phone is lost."]
+    return []
+
+
+def _told(found: Sequence[Activity]) -> list[dict[str, Any]]:
+    return [
+        {
+            "text": _ACTIONS.get(item.action, item.action.replace(".", " ").replace("-", " ").capitalize()),
+            "failed": item.outcome == "failure",
+            "time": item.at,
+            "address": item.address,
+        }
+        for item in found
+    ]

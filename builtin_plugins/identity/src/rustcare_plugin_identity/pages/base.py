@@ -1,0 +1,179 @@
+"""What all pages share: how one is shown, how one goes on, and how a service is asked on behalf of who looks at it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+from rustcare_sdk.contracts import identity
+from rustcare_sdk.contracts.http import HttpRequest, HttpResponse
+from rustcare_sdk.errors import RustCareError
+
+from rustcare_plugin_identity.base import Services
+
+from .browser import cookie_of, drop_cookie, local_path, set_cookie
+from .rendering import Templates
+
+__all__ = ["AT_ONCE", "BROWSER", "NOTICES", "PageServices", "says"]
+
+T = TypeVar("T")
+
+#: Options of every page's route.
+BROWSER: Mapping[str, Any] = {"browser": True, "cookies": True, "hidden": True, "max_body": 131072}
+#: Seconds for which a proof of who one is counts as fresh: to see a form, and to send it.
+AT_ONCE = (600.0, 900.0)
+
+#: What a page says after something was done: the word is in the address, the text is here.
+NOTICES: Mapping[str, str] = {
+    "passkey": "The passkey was added.",
+    "totp": "The authenticator app was added.",
+    "removed": "It was removed.",
+    "renamed": "The name was changed.",
+    "session": "The session was ended.",
+    "sessions": "All other sessions were ended.",
+    "device": "The device has its name.",
+    "key": "The key does not work any more.",
+    "password": "The password was changed. All other sessions were ended.",
+    "email": "The address is confirmed.",
+    "signed-out": "You are signed out.",
+    "ended": "The emergency access was ended.",
+    "begun": "The emergency access has begun.",
+}
+
+_TEXTS: Mapping[str, str] = {
+    "identity.login-failed": "That is not right. Check what you entered, and try again.",
+    "identity.ticket-unknown": "This took too long, or there were too many tries. Sign in again.",
+    "identity.link-unknown": "The link does not work any more. Ask for a new one.",
+    "identity.registration-closed": "Accounts are made by an administrator here.",
+    "identity.mail-unavailable": "No mail can be sent now. Ask an administrator.",
+    "identity.account-exists": "There is an account with this name or address already. Choose another.",
+    "identity.code-refused": "That is not the code that the app shows now. Check the clock of your phone.",
+    "identity.enrolment-unknown": "This took too long. Begin again.",
+    "identity.passkey-refused": "The passkey could not be taken. Try again, or use another device.",
+    "identity.origin-refused": "Passkeys work only at a host name that is reached over https.",
+    "identity.too-many-factors": "There are as many as there may be. Remove one first.",
+    "identity.factor-unknown": "There is no such factor any more.",
+    "identity.invalid-factor-name": "A name has 1 to 64 letters.",
+    "identity.device-code-unknown": "No device waits with this code. Look at it again, or start again there.",
+    "identity.device-too-fast": "Too many codes that were not right. Wait ten minutes.",
+    "identity.assurance-too-low": "This wants a second factor. Sign in with one first.",
+    "identity.session-unknown": "That session has ended already.",
+    "audit.unavailable": "Nothing can be done now, because it could not be put on record. Try again later.",
+}
+
+
+def says(error: RustCareError) -> str:
+    """What a person is told of an error. Never a text that could hold what somebody typed."""
+    if error.code == "identity.password-refused":
+        return error.hint or error.message
+    if error.code in ("identity.last-factor", "identity.invalid-account", "identity.elevation-invalid"):
+        text = error.hint or error.message
+        return text[:1].upper() + text[1:] + "."
+    return _TEXTS.get(error.code, "That did not work. Try again, or ask an administrator.")
+
+
+class PageServices(Services):
+    """The base of the pages' classes."""
+
+    templates: Templates
+
+    def start_pages(self) -> None:
+        """Make the templates ready."""
+        self.templates = Templates()
+
+    def page(
+        self, request: HttpRequest[Any], template: str, title: str, status: int = 200, **known: Any
+    ) -> HttpResponse:
+        """Show a template."""
+        tenant = self.tenants.get(request.caller.tenant)
+        site = tenant.name if tenant is not None and tenant.name else "RustCare"
+        # Nobody's name stands on a page that somebody is not known to.
+        who = (request.caller.name or "Signed in") if request.caller.principal else ""
+        prefix = request.prefix
+        return self.templates.page(template, status, title=title, site=site, prefix=prefix, **{"who": who, **known})
+
+    def form_page(
+        self,
+        request: HttpRequest[Any],
+        title: str,
+        action: str,
+        button: str,
+        *,
+        intro: tuple[str, ...],
+        fields: list[dict[str, Any]],
+        error: RustCareError | None = None,
+        links: tuple[tuple[str, str], ...] = (),
+    ) -> HttpResponse:
+        """A page that is one form. `fields`: arguments of the macro `field`; the error stands at the field it is about."""
+        return self.page(
+            request,
+            "form.html",
+            title,
+            422 if error is not None else 200,
+            action=request.prefix + action,
+            button=button,
+            intro=intro,
+            fields=fields,
+            links=[(request.prefix + path, text) for path, text in links],
+            errors=_placed(error, fields) if error is not None else {},
+        )
+
+    def message_page(
+        self,
+        request: HttpRequest[Any],
+        title: str,
+        *intro: str,
+        status: int = 200,
+        links: tuple[tuple[str, str], ...] = (),
+        code: str = "",
+    ) -> HttpResponse:
+        """A page that says something. `links`: paths and texts."""
+        shown = [(request.prefix + path, text) for path, text in links]
+        return self.page(request, "message.html", title, status, intro=intro, links=shown, code=code)
+
+    def go(
+        self,
+        request: HttpRequest[Any],
+        path: str,
+        *,
+        cookies: tuple[str, ...] = (),
+        query: Mapping[str, str] | None = None,
+    ) -> HttpResponse:
+        """Send the browser to a page of ours (303), so that going back or reloading sends no form again."""
+        said = {name: value for name, value in (query or {}).items() if value}
+        target = request.prefix + path + (("&" if "?" in path else "?") + urlencode(said) if said else "")
+        return HttpResponse(
+            303,
+            headers={"location": target, "cache-control": "no-store", "referrer-policy": "no-referrer"},
+            set_cookies=list(cookies),
+        )
+
+    async def ask(self, service: str, data: Any, type_: type[T]) -> T:
+        """Ask a service on behalf of who sent the request: on the bus, so that it is on record."""
+        found: T = await self.ctx.request(service, data, type=type_)
+        return found
+
+    def next_of(self, request: HttpRequest[Any], said: str = "") -> str:
+        """Where to go on, as the form or the address says; a path on this server, without the tenant's prefix."""
+        path = local_path(said or request.argument("next"), "/account")
+        return path.removeprefix(request.prefix) or "/account" if request.prefix else path
+
+    def notice(self, request: HttpRequest[Any]) -> str:
+        """What was done a moment ago."""
+        return NOTICES.get(request.argument("done"), "")
+
+    def signed_in(self, request: HttpRequest[Any], reply: identity.LoginReply, path: str) -> HttpResponse:
+        """Give the browser its session, and go on."""
+        cookies = [set_cookie(request, "", reply.credential)]
+        if reply.device:
+            cookies.append(set_cookie(request, "device", reply.device))
+        cookies += [drop_cookie(request, name) for name in ("login", "link") if cookie_of(request, name)]
+        return self.go(request, "/account/enrol" if reply.enrol else path, cookies=tuple(cookies))
+
+
+def _placed(error: RustCareError, fields: list[dict[str, Any]]) -> dict[str, str]:
+    """An error at the field that its address names, else above the form."""
+    names = [item["name"] for item in fields]
+    place = "password" if error.code == "identity.password-refused" else error.address.rpartition(":")[2]
+    return {place if place in names else "": says(error)}

@@ -1,0 +1,263 @@
+"""Adding and removing factors. Who does that has proved who they are within the last minutes (`fresh`).
+
+An account whose tenant demands a second factor, and that has none, comes here with a session of AAL0: it can do this and
+nothing else, then shows the factor once and goes on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from rustcare_sdk import Message, route
+from rustcare_sdk.contracts import identity
+from rustcare_sdk.contracts.http import HttpRequest, HttpResponse
+from rustcare_sdk.errors import RustCareError
+
+from .base import AT_ONCE, BROWSER, PageServices, says
+
+__all__ = ["CodeForm", "FactorForm", "FactorPages", "NameFactorForm", "NewPasskeyForm"]
+
+_SEE, _SEND = AT_ONCE
+_WRONG = 422
+
+
+@dataclass(frozen=True)
+class NewPasskeyForm:
+    """What the browser answered, and a name for it."""
+
+    answer: str = field(default="", repr=False)
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class CodeForm:
+    """The first code of an app."""
+
+    code: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class FactorForm:
+    """Which factor."""
+
+    factor: str = ""
+
+
+@dataclass(frozen=True)
+class NameFactorForm:
+    """Which factor, and its new name."""
+
+    factor: str = ""
+    name: str = ""
+
+
+class FactorPages(PageServices):
+    """Passkeys, authenticator apps, recovery codes."""
+
+    @route("GET", "/account/enrol", aal=0, **BROWSER)
+    async def enrol_page(self, message: Message[HttpRequest[None]]) -> HttpResponse:
+        """Where who must have a second factor chooses one."""
+        request: HttpRequest[Any] = message.data
+        if request.caller.aal:
+            return self.go(request, "/account")
+        return self.message_page(
+            request,
+            "One thing is missing",
+            "Your organisation wants everybody to sign in with a passkey, or with a password and an authenticator app.",
+            links=(("/account/passkey", "Add a passkey"), ("/account/totp", "Add an authenticator app")),
+        )
+
+    def _added(self, request: HttpRequest[Any], done: str) -> HttpResponse:
+        """Back to the page; a session that could do nothing else shows the new factor first."""
+        if not request.caller.aal:
+            kind = {"passkey": "passkey", "totp": "totp"}[done]
+            return self.go(request, "/login/step-up", query={"kind": kind, "next": f"{request.prefix}/account"})
+        return self.go(request, "/account", query={"done": done})
+
+    # passkeys
+
+    @route("GET", "/account/passkey", aal=0, fresh=_SEE, **BROWSER)
+    async def passkey_page(self, message: Message[HttpRequest[None]]) -> HttpResponse:
+        """The button that makes a passkey."""
+        return await self._passkey(message.data)
+
+    @route("POST", "/account/passkey", aal=0, fresh=_SEND, **BROWSER)
+    async def passkey_send(self, message: Message[HttpRequest[NewPasskeyForm]]) -> HttpResponse:
+        """Take the new passkey into use."""
+        request, form = message.data, message.data.content
+        asked = identity.PasskeyFinishRequest(request.base, form.answer, form.name)
+        try:
+            await self.ask(identity.MFA_PASSKEY_FINISH, asked, identity.FactorReply)
+        except RustCareError as error:
+            return await self._passkey(request, form.name, error)
+        return self._added(request, "passkey")
+
+    async def _passkey(
+        self, request: HttpRequest[Any], name: str = "", error: RustCareError | None = None
+    ) -> HttpResponse:
+        options: dict[str, Any] | None = None
+        try:
+            asked = identity.PasskeyBeginRequest(request.base)
+            options = (await self.ask(identity.MFA_PASSKEY_BEGIN, asked, identity.PasskeyBeginReply)).options
+        except RustCareError as refused:
+            error = error or refused
+        return self.page(
+            request,
+            "passkey_new.html",
+            "Add a passkey",
+            _WRONG if error is not None else 200,
+            options=options,
+            name=name,
+            script=True,
+            errors={} if error is None else {"": says(error)},
+        )
+
+    # authenticator apps
+
+    @route("GET", "/account/totp", aal=0, fresh=_SEE, **BROWSER)
+    async def totp_page(self, message: Message[HttpRequest[None]]) -> HttpResponse:
+        """A name for the app that is to be added."""
+        return self._totp(message.data)
+
+    def _totp(self, request: HttpRequest[Any], name: str = "", error: RustCareError | None = None) -> HttpResponse:
+        field_ = {
+            "name": "name",
+            "label": "Name of the app or phone",
+            "value": name,
+            "hint": "So that you know it again, like “My phone”.",
+            "required": False,
+            "maxlength": 64,
+            "autocomplete": "off",
+        }
+        return self.form_page(
+            request,
+            "Add an authenticator app",
+            "/account/totp",
+            "Continue",
+            intro=("An app on your phone shows a code that changes all the time. You enter it after your password.",),
+            fields=[field_],
+            error=error,
+            links=(("/account", "Back to account security"),) if request.caller.aal else (("/account/enrol", "Back"),),
+        )
+
+    @route("POST", "/account/totp", aal=0, fresh=_SEND, **BROWSER)
+    async def totp_begin(self, message: Message[HttpRequest[NameFactorForm]]) -> HttpResponse:
+        """Begin an enrolment, and go on to its page."""
+        request, form = message.data, message.data.content
+        try:
+            begun = await self.ask(
+                identity.MFA_TOTP_BEGIN, identity.TotpBeginRequest(form.name), identity.TotpBeginReply
+            )
+        except RustCareError as error:
+            return self._totp(request, form.name, error)
+        return self.go(request, f"/account/totp/{begun.enrolment}")
+
+    @route("GET", "/account/totp/{enrolment}", aal=0, fresh=_SEND, **BROWSER)
+    async def totp_shown(self, message: Message[HttpRequest[None]]) -> HttpResponse:
+        """The picture, the secret, and the form for the first code."""
+        return await self._enrolment(message.data)
+
+    @route("POST", "/account/totp/{enrolment}", aal=0, fresh=2 * _SEND, **{**BROWSER, "limit": "login"})
+    async def totp_send(self, message: Message[HttpRequest[CodeForm]]) -> HttpResponse:
+        """Take the app into use."""
+        request, form = message.data, message.data.content
+        asked = identity.TotpConfirmRequest(request.params["enrolment"], form.code)
+        try:
+            await self.ask(identity.MFA_TOTP_CONFIRM, asked, identity.FactorReply)
+        except RustCareError as error:
+            if error.code != "identity.code-refused":
+                return self._totp(request, "", error)
+            return await self._enrolment(request, error)
+        return self._added(request, "totp")
+
+    async def _enrolment(self, request: HttpRequest[Any], error: RustCareError | None = None) -> HttpResponse:
+        asked = identity.TotpBeginRequest(enrolment=request.params["enrolment"])
+        try:
+            begun = await self.ask(identity.MFA_TOTP_BEGIN, asked, identity.TotpBeginReply)
+        except RustCareError as refused:
+            return self._totp(request, "", refused)
+        return self.page(
+            request,
+            "totp_new.html",
+            "Add an authenticator app",
+            _WRONG if error is not None else 200,
+            begun=begun,
+            errors={} if error is None else {"code": says(error)},
+            cancel="/account" if request.caller.aal else "/account/enrol",
+        )
+
+    # recovery codes
+
+    @route("GET", "/account/recovery-codes", fresh=_SEE, **BROWSER)
+    async def recovery_page(self, message: Message[HttpRequest[None]]) -> HttpResponse:
+        """Ask before the codes from before stop to work."""
+        request: HttpRequest[Any] = message.data
+        return self.form_page(
+            request,
+            "Make recovery codes",
+            "/account/recovery-codes",
+            "Make the codes",
+            intro=("You get ten codes, each good once. They are shown only now; codes that you have stop to work.",),
+            fields=[],
+            links=(("/account", "Back to account security"),),
+        )
+
+    @route("POST", "/account/recovery-codes", fresh=_SEND, **BROWSER)
+    async def recovery_send(self, message: Message[HttpRequest[None]]) -> HttpResponse:
+        """Make them and show them: the one page that is the answer to a form, because nothing can show them again."""
+        request: HttpRequest[Any] = message.data
+        made = await self.ask(identity.MFA_RECOVERY_GENERATE, identity.RecoveryRequest(), identity.RecoveryReply)
+        return self.page(request, "recovery_codes.html", "Your recovery codes", codes=made.codes)
+
+    # changing
+
+    @route("GET", "/account/factors/{factor}/remove", fresh=_SEE, **BROWSER)
+    async def remove_page(self, message: Message[HttpRequest[None]]) -> HttpResponse:
+        """Ask before a factor goes."""
+        request: HttpRequest[Any] = message.data
+        return await self._remove(request)
+
+    async def _remove(self, request: HttpRequest[Any], error: RustCareError | None = None) -> HttpResponse:
+        found = await self.ask(identity.MFA_LIST, identity.FactorsRequest(), identity.FactorsReply)
+        factor = next((item for item in found.factors if item.id == request.params["factor"]), None)
+        if factor is None:
+            return self.message_page(
+                request, "There is no such factor any more", status=404, links=(("/account", "Account security"),)
+            )
+        what = "passkey" if factor.kind == "passkey" else "authenticator app"
+        return self.form_page(
+            request,
+            f"Remove this {what}?",
+            f"/account/factors/{factor.id}/remove",
+            "Remove it",
+            intro=(f"You cannot sign in with “{factor.name}” any more.",),
+            fields=[],
+            error=error,
+            links=(("/account", "Keep it"),),
+        )
+
+    @route("POST", "/account/factors/{factor}/remove", fresh=_SEND, **BROWSER)
+    async def remove_send(self, message: Message[HttpRequest[None]]) -> HttpResponse:
+        """Remove it, unless it is the last."""
+        request: HttpRequest[Any] = message.data
+        asked = identity.RemoveFactorRequest(request.params["factor"])
+        try:
+            await self.ask(identity.MFA_REMOVE, asked, identity.FactorsReply)
+        except RustCareError as error:
+            return await self._remove(request, error)
+        return self.go(request, "/account", query={"done": "removed"})
+
+    @route("POST", "/account/factors/name", **BROWSER)
+    async def name_factor(self, message: Message[HttpRequest[NameFactorForm]]) -> HttpResponse:
+        """Give a factor another name."""
+        request, form = message.data, message.data.content
+        try:
+            await self.ask(
+                identity.MFA_RENAME, identity.RenameFactorRequest(form.factor, form.name), identity.FactorReply
+            )
+        except RustCareError as error:
+            return self.message_page(
+                request, "The name was not changed", says(error), status=_WRONG, links=(("/account", "Back"),)
+            )
+        return self.go(request, "/account", query={"done": "renamed"})
