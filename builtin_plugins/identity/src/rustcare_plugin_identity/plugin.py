@@ -5,6 +5,8 @@ from __future__ import annotations
 from rustcare_sdk import Health
 
 from .accounts import Accounts, Groups
+from .accounts.group_services import GroupServices
+from .accounts.services import AccountServices
 from .activity import ActivityServices
 from .api import ApiRoutes
 from .base import Services
@@ -14,8 +16,12 @@ from .device.services import DeviceServices
 from .elevations.services import ElevationServices
 from .factors.services import FactorServices
 from .keys.services import KeyServices
+from .login.flows import LoginServices
+from .login.recovery import RecoveryServices
+from .pages import Pages
 from .scim.routes import ScimRoutes
 from .sessions.services import SessionServices
+from .tenant_services import TenantServices
 from .tenants import Tenants
 
 __all__ = ["Identity"]
@@ -23,6 +29,12 @@ __all__ = ["Identity"]
 
 # One line for each class, so that edits meet without a clash.
 class Identity(
+    Pages,
+    AccountServices,
+    GroupServices,
+    LoginServices,
+    RecoveryServices,
+    TenantServices,
     ActivityServices,
     FactorServices,
     ApiRoutes,
@@ -53,8 +65,15 @@ class Identity(
         # second factors, pages
         await self.start_factors()
         self.start_activity()
+        self.start_pages()
+        # signing in, mail
+        await self.start_gate()
         # provisioning and the API
         self.open_scim()
+
+    async def stop(self) -> None:
+        """End what runs in threads."""
+        self.stop_gate()
 
     async def health(self) -> Health:
         """Whether the database answers."""

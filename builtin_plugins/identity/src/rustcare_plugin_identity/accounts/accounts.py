@@ -137,6 +137,16 @@ class Accounts:
         row = await (tx or self._db).fetch_one(sought, (tenant, who, tenant, key(who)))
         return None if row is None else _account(row)
 
+    async def named(self, tenant: str, identifier: str) -> Account | None:
+        """The account whose name or address has this key (`names.key`). One query, whether there is such an account or not."""
+        if "\x00" in identifier:
+            return None
+        row = await self._db.fetch_one(
+            f"{_SELECT} WHERE tenant = ? AND id = (SELECT account FROM identifiers WHERE tenant = ? AND key = ?)",
+            (tenant, tenant, identifier),
+        )
+        return None if row is None else _account(row)
+
     async def need(self, tenant: str, who: str) -> Account:
         """As `find`. Raises AccountUnknown."""
         found = await self.find(tenant, who)
@@ -413,8 +423,9 @@ class Accounts:
         return after
 
     async def _delete(self, tx: Queries, tenant: str, id: str) -> bool:
-        for table in ("identifiers", "memberships", "links", "tickets", "failures", "devices"):
+        for table in ("identifiers", "memberships", "links", "tickets", "failures", "devices", "api_keys"):
             await tx.execute(f"DELETE FROM {table} WHERE tenant = ? AND account = ?", (tenant, id))
+        await tx.execute("DELETE FROM activity WHERE account = ?", (id,))
         return bool(await tx.execute("DELETE FROM accounts WHERE tenant = ? AND id = ?", (tenant, id)))
 
 

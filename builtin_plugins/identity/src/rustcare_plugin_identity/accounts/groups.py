@@ -181,6 +181,24 @@ class Groups:
         )
         return after, sorted(touched)
 
+    async def assign(self, tx: Queries, tenant: str, account: str, groups: Sequence[str]) -> None:
+        """Make an account a member of these groups and no others. Raises GroupUnknown."""
+        rows = await tx.fetch("SELECT group_id FROM memberships WHERE tenant = ? AND account = ?", (tenant, account))
+        have, wanted = {row["group_id"] for row in rows}, set(groups)
+        for id in sorted(have ^ wanted):
+            changed = await tx.execute(
+                "UPDATE groups SET version = version + 1, updated = ? WHERE tenant = ? AND id = ?",
+                (self._now(), tenant, id),
+            )
+            if id in have:
+                await tx.execute(
+                    "DELETE FROM memberships WHERE tenant = ? AND group_id = ? AND account = ?", (tenant, id, account)
+                )
+            elif changed:
+                await self._add(tx, tenant, id, [account])
+            else:
+                raise GroupUnknown("expected groups of this tenant, got an id that none has", address="groups")
+
     async def delete(self, tenant: str, id: str) -> Group:
         """Take a group away; as it was. Raises GroupUnknown."""
         async with self._db.transaction() as tx:

@@ -122,14 +122,15 @@ CREATE INDEX failures_last ON failures (last);
 
 -- Devices that an account has signed in from; `hash` is the SHA-256 of the device's cookie.
 CREATE TABLE devices (
-    hash TEXT PRIMARY KEY,
+    hash TEXT NOT NULL,
     tenant TEXT NOT NULL,
     account TEXT NOT NULL,
     name TEXT NOT NULL,
     created DOUBLE PRECISION NOT NULL,
-    seen DOUBLE PRECISION NOT NULL
+    seen DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (tenant, account, hash)
 );
-CREATE INDEX devices_account ON devices (tenant, account);
+CREATE INDEX devices_hash ON devices (tenant, hash);
 
 -- Mail that is still to be sent. `text` is the whole message; the row goes when the server has taken it.
 CREATE TABLE mails (

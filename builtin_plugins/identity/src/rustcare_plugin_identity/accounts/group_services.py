@@ -1,0 +1,127 @@
+"""Groups as administrators look after them. Who loses rights with a group loses what was opened under them, at once."""
+
+from __future__ import annotations
+
+from rustcare_sdk import Message, serve
+from rustcare_sdk.contracts import identity
+
+from rustcare_plugin_identity.errors import GroupUnknown, InvalidGroup, LastAdministrator
+from rustcare_plugin_identity.login.gate import Gate
+from rustcare_plugin_identity.tenants import DEFAULT
+
+from .accounts import Account
+from .groups import Group
+from .infos import group_info
+
+__all__ = ["GroupServices"]
+
+_ADMINISTRATOR = "administrator"
+
+
+class GroupServices(Gate):
+    """Make, change and list groups."""
+
+    @serve(identity.GROUP_LIST)
+    async def serve_group_list(self, message: Message[identity.GroupRequest]) -> identity.GroupsReply:
+        """One group (`id`, or `name`), or all of the tenant. Raises GroupUnknown."""
+        asked, tenant = message.data, message.tenant
+        if asked.id or asked.name:
+            one = await (self.groups.get(tenant, asked.id) if asked.id else self.groups.find(tenant, str(asked.name)))
+            if one is None:
+                raise GroupUnknown("expected a group of this tenant, got one that there is not", address="group")
+            return identity.GroupsReply([group_info(one)])
+        found, _ = await self.groups.page(tenant)
+        return identity.GroupsReply([group_info(group) for group in found])
+
+    @serve(identity.GROUP_PUT)
+    async def serve_group_put(self, message: Message[identity.GroupRequest]) -> identity.GroupsReply:
+        """Make, change or delete a group.
+
+        Raises:
+            GroupUnknown, GroupExists, InvalidGroup, VersionConflict, RoleUnknown, AccountUnknown, LastAdministrator.
+        """
+        asked, tenant = message.data, message.tenant
+        self.tenants.need(tenant)
+        if not asked.id:
+            if asked.delete or asked.name is None:
+                raise InvalidGroup("expected a new group's name, or a group's id, got neither", address="name")
+            made = await self.groups.create(
+                tenant,
+                name=asked.name,
+                roles=asked.roles or (),
+                members=[*(asked.members or ()), *asked.add],
+                external_id=asked.external_id or "",
+            )
+            await self.event("group.created", details={"group": made.id})
+            return identity.GroupsReply([group_info(made)])
+        before = await self.groups.get(tenant, asked.id)
+        if before is None:
+            raise GroupUnknown("expected a group of this tenant, got an id that none has", address="group")
+        held = await self._groups_held(before)
+        if asked.delete:
+            await self._groups_check_administrators(message, before, left=False)
+            after = await self.groups.delete(tenant, asked.id)
+            touched = list(after.members)
+        else:
+            left = asked.roles is None or _ADMINISTRATOR in asked.roles
+            gone = bool(asked.remove) or asked.members is not None
+            await self._groups_check_administrators(message, before, left=left and not gone)
+            given = {"name": asked.name, "roles": asked.roles, "external_id": asked.external_id}
+            after, touched = await self.groups.update(
+                tenant,
+                asked.id,
+                {name: value for name, value in given.items() if value is not None},
+                members=asked.members,
+                add=asked.add,
+                remove=asked.remove,
+                version=asked.version,
+            )
+        await self._groups_end_lost(tenant, touched, held)
+        action = "group.deleted" if asked.delete else "group.updated"
+        await self.event(action, details={"group": after.id, "accounts": str(len(touched))})
+        return identity.GroupsReply([group_info(after)])
+
+    async def _groups_held(self, group: Group) -> dict[str, tuple[Account, set[str]]]:
+        """The members with the scopes that they hold now; nobody when the group gives none."""
+        if not self.accounts.scopes_of(group.tenant, group.roles):
+            return {}
+        found = {}
+        for id in group.members:
+            account = await self.accounts.get(group.tenant, id)
+            if account is not None:
+                roles = await self.accounts.roles_of(account)
+                found[id] = (account, set(self.accounts.scopes_of(group.tenant, roles)))
+        return found
+
+    async def _groups_end_lost(
+        self, tenant: str, touched: list[str], held: dict[str, tuple[Account, set[str]]]
+    ) -> None:
+        for id in touched:
+            if id not in held:
+                continue  # it has come in: nothing is lost
+            account, before = held[id]
+            now = self.accounts.scopes_of(tenant, await self.accounts.roles_of(account))
+            if not before <= set(now):
+                await self.sessions.revoke(tenant=tenant, account=id, reason="rights taken away")
+
+    async def _groups_check_administrators(
+        self, message: Message[identity.GroupRequest], group: Group, *, left: bool
+    ) -> None:
+        """A change that may take the role of administrators away must leave one who has it otherwise."""
+        if left or message.tenant != DEFAULT or _ADMINISTRATOR not in group.roles or self.operator(message):
+            return
+        members = set(group.members) - {*message.data.add, *(message.data.members or ())}
+        if message.data.members is None and not message.data.delete and message.data.roles is None:
+            members &= set(message.data.remove)
+        holders = set(await self.accounts.holders(DEFAULT, _ADMINISTRATOR))
+        others = holders - members
+        for id in members & holders:
+            account = await self.accounts.get(DEFAULT, id)
+            if account is not None and _ADMINISTRATOR in account.roles:
+                others.add(id)
+        if holders and not others:
+            raise LastAdministrator(
+                "expected another active administrator to be left, there is none",
+                hint="make another one first, or do it on the server's command line",
+                address="group",
+            )
