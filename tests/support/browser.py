@@ -1,0 +1,158 @@
+"""A real browser for tests: Debian's Chromium, driven by Playwright, with an authenticator of its own.
+
+Where it is missing, root on Debian installs it here; where that cannot be, the tests are skipped and say why. With `CI=true`
+they fail instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.base import AXE_SCRIPT
+from playwright.async_api import Browser, BrowserContext, CDPSession, Page, async_playwright
+
+__all__ = ["Device", "Violation", "browser", "chromium", "violations"]
+
+_ARGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+_PLACES = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome-stable", "/usr/bin/google-chrome")
+_MISSING: list[str] = []
+
+
+def chromium() -> str:
+    """The path of an installed Chromium; it is installed where that can be, else the test is skipped."""
+    if not _MISSING:
+        found = _find() or _install()
+        if found:
+            return found
+    text = f"no Chromium: {_MISSING[0]}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(text, pytrace=False)
+    pytest.skip(text)
+
+
+def _find() -> str:
+    return next((place for place in _PLACES if Path(place).exists()), "")
+
+
+def _install() -> str:
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        _MISSING.append("it is not installed, and only root on Debian can install it here")
+        return ""
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", "chromium"]):
+        done = subprocess.run(
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=900, check=False
+        )
+        if done.returncode != 0:
+            _MISSING.append(f"`{' '.join(command[:2])}` ended with {done.returncode}")
+            return ""
+    found = _find()
+    if not found:
+        _MISSING.append("it was installed, and is not where it was expected")
+    return found
+
+
+@asynccontextmanager
+async def browser() -> AsyncIterator[Browser]:
+    """A browser, started for this test and ended with it."""
+    path = await asyncio.to_thread(chromium)
+    async with async_playwright() as playwright:
+        started = await playwright.chromium.launch(executable_path=path, args=_ARGS, headless=True)
+        try:
+            yield started
+        finally:
+            await started.close()
+
+
+@dataclass
+class Device:
+    """A person's device: a window of a browser, and an authenticator that makes and keeps passkeys."""
+
+    context: BrowserContext
+    page: Page
+    session: CDPSession
+    authenticator: str = ""
+
+    @classmethod
+    async def open(cls, browser: Browser, *, authenticator: bool = True, **options: Any) -> Device:
+        """A new window with nothing in it. `options` are Playwright's for a context (`color_scheme`, `viewport`, …)."""
+        context = await browser.new_context(**options)
+        context.set_default_timeout(15_000)
+        page = await context.new_page()
+        made = cls(context, page, await context.new_cdp_session(page))
+        if authenticator:
+            await made.plug_in()
+        return made
+
+    async def plug_in(self, **options: Any) -> None:
+        """Give it an authenticator: built in, with passkeys, whose user shows who they are."""
+        await self.session.send("WebAuthn.enable")
+        wanted = {
+            "protocol": "ctap2",
+            "ctap2Version": "ctap2_1",
+            "transport": "internal",
+            "hasResidentKey": True,
+            "hasUserVerification": True,
+            "isUserVerified": True,
+            "automaticPresenceSimulation": True,
+            **options,
+        }
+        made = await self.session.send("WebAuthn.addVirtualAuthenticator", {"options": wanted})
+        self.authenticator = made["authenticatorId"]
+
+    async def passkeys(self) -> list[dict[str, Any]]:
+        """What the authenticator holds."""
+        found = await self.session.send("WebAuthn.getCredentials", {"authenticatorId": self.authenticator})
+        credentials: list[dict[str, Any]] = found["credentials"]
+        return credentials
+
+    async def give(self, credential: dict[str, Any]) -> None:
+        """Put a passkey of another device into this one, as a cloud of passkeys does."""
+        await self.session.send(
+            "WebAuthn.addCredential", {"authenticatorId": self.authenticator, "credential": credential}
+        )
+
+    async def close(self) -> None:
+        """End the window."""
+        await self.context.close()
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A rule of axe-core that a page breaks, how bad that is, and where."""
+
+    rule: str
+    impact: str
+    where: tuple[str, ...]
+
+
+async def violations(page: Page) -> list[Violation]:
+    """What axe-core finds on a page, WCAG 2.2 AA and best practices."""
+    await page.evaluate(AXE_SCRIPT)
+    found = await page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [
+        Violation(
+            item["id"],
+            item["impact"] or "",
+            tuple(f"{node['target']} {node['failureSummary']}" for node in item["nodes"]),
+        )
+        for item in found["violations"]
+    ]
