@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 from rustcare_sdk import Message
 from rustcare_sdk.contracts.http import HttpRequest, HttpResponse
+from rustcare_sdk.errors import RustCareError
 
 from .directory import DEFAULT_COUNT, Query
-from .errors import InvalidSyntax, InvalidValue, ScimError, UnsupportedContent, error_of
+from .errors import InvalidSyntax, InvalidValue, ScimError, UnsupportedContent, error_of, translated
 from .mapping import Shown, version_of
 from .provisioning import Asking
 from .values import Selection, check_schemas
@@ -27,8 +28,11 @@ async def answered(answer: Callable[[], Awaitable[HttpResponse]]) -> HttpRespons
     """An answer, or the error that came instead, as a SCIM client reads it. Other errors are the gateway's to tell."""
     try:
         return await answer()
-    except ScimError as error:
-        return document(error_of(error), error.status)
+    except RustCareError as error:
+        known = translated(error)
+        if not isinstance(known, ScimError):
+            raise
+        return document(error_of(known), known.status)
 
 
 def document(content: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> HttpResponse:

@@ -13,7 +13,16 @@ from typing import Any
 from msgspec import Struct
 from rustcare_sdk.errors import RustCareError
 
-from .errors import ConflictingReferences, InvalidSyntax, InvalidValue, ScimError, TooLarge, error_body, error_of
+from .errors import (
+    ConflictingReferences,
+    InvalidSyntax,
+    InvalidValue,
+    ScimError,
+    TooLarge,
+    error_body,
+    error_of,
+    translated,
+)
 from .values import check_schemas
 
 __all__ = ["BULK_REQUEST", "BULK_RESPONSE", "MAX_OPERATIONS", "MAX_PAYLOAD", "Done", "Operation", "run_bulk"]
@@ -158,7 +167,8 @@ class _Run:
     def _fail(self, index: int, error: RustCareError) -> None:
         self._errors += 1
         # What came before it has been done, so even what is no fault of the client is told as part of the answer.
-        body = error_of(error) if isinstance(error, ScimError) else error_body(500, error.code)
+        known = translated(error)
+        body = error_of(known) if isinstance(known, ScimError) else error_body(500, known.code)
         self._answers[index] = {**self._about(self._operations[index]), "status": body["status"], "response": body}
 
     @staticmethod
