@@ -32,7 +32,6 @@ from .errors import (
     Refused,
     TooLarge,
     Unauthenticated,
-    WrongTenant,
 )
 from .forwarded import asked_about
 from .headers import text_of
@@ -162,10 +161,8 @@ class Pipeline:
                 found = await self._ask(visit, claimed, credential)
             caller = visit.caller = found
             tenant = visit.tenant = self.tenants.resolved(claimed, caller.tenant, entry.optional)
-        if caller.tenant != tenant.id:
-            if not entry.public:
-                raise WrongTenant("expected a caller of the tenant that the request is for")
-            caller = visit.caller = tenant.anonymous
+        if entry.public and caller.tenant != tenant.id:
+            caller = visit.caller = tenant.anonymous  # whoever it is, here it is nobody
         class_ = visit.class_ = tenant.classes.get(entry.limit) or tenant.classes["default"]
         if class_.limits:
             if self.leases is None:
@@ -177,7 +174,12 @@ class Pipeline:
                 await self.count(visit)
         call = Call(tenant.id, caller.principal, visit.trace, caller.on_behalf, caller.purpose)
         if not entry.public:
-            if (entry.scope and entry.scope not in caller.scopes) or caller.aal < entry.aal or entry.strict:
+            if (
+                caller.tenant != tenant.id
+                or (entry.scope and entry.scope not in caller.scopes)
+                or caller.aal < entry.aal
+                or entry.strict
+            ):
                 admits(
                     caller,
                     scope=entry.scope,

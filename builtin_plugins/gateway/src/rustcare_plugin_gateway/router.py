@@ -127,5 +127,5 @@ class Router(Generic[E]):
             self._methods(child, parts, at + 1, methods)
         if node.parameter is not None and parts[at]:
             self._methods(node.parameter, parts, at + 1, methods)
-        if any(parts[at:]):
+        if "/".join(parts[at:]):
             methods.update(node.rest)
