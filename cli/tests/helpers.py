@@ -15,7 +15,8 @@ from typing import Any
 __all__ = ["running_kernel", "rustcare", "rustcare_json"]
 
 ENVIRONMENT = {**os.environ, "NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-ENVIRONMENT.pop("RUSTCARE_DATA", None)
+for _name in ("RUSTCARE_DATA", "RUSTCARE_URL", "RUSTCARE_TOKEN", "RUSTCARE_KEY"):
+    ENVIRONMENT.pop(_name, None)
 
 
 def command(*arguments: str | Path) -> list[str]:
@@ -23,23 +24,25 @@ def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "rustcare_cli", *map(str, arguments)]
 
 
-def rustcare(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run `rustcare …` to its end."""
+def rustcare(
+    *arguments: str | Path, cwd: Path | None = None, given: str = "", env: dict[str, Any] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `rustcare …` to its end, with something on standard input and in the environment."""
     return subprocess.run(
         command(*arguments),
         cwd=cwd,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, **{name: str(value) for name, value in (env or {}).items()}},
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
-        input="",
+        input=given,
     )
 
 
-def rustcare_json(*arguments: str | Path, code: int = 0) -> Any:
+def rustcare_json(*arguments: str | Path, code: int = 0, given: str = "", env: dict[str, Any] | None = None) -> Any:
     """Run `rustcare … --json`, which must end with that exit code; what it printed."""
-    done = rustcare(*arguments, "--json")
+    done = rustcare(*arguments, "--json", given=given, env=env)
     assert done.returncode == code, done.stderr + done.stdout
     return json.loads(done.stdout)
 

@@ -147,7 +147,10 @@ async def _tell(kernel: Kernel, socket: Path, data: Path, bare: bool, json: bool
             }
         )
         return
-    rows = [(item.id, item.version, item.runtime, item.state, item.summary or item.reason) for item in plugins]
+    rows = [
+        (item.id, item.version, item.runtime, item.state, item.summary if item.state == "active" else item.reason)
+        for item in plugins
+    ]
     table(("id", "version", "runtime", "state", ""), rows, empty="No plugins are installed.")
     if url:
         say(f"Serving {url}", "bold green")

@@ -19,7 +19,7 @@ __all__ = ["benchmark"]
 
 OPEN_PATH = "/livez"
 #: Behind authentication, and cheap to answer: what is measured is the way there, not the work.
-KNOWN_PATH = "/identity/v1/me"
+KNOWN_PATH = "/admin/v1/whoami"
 #: Of the client's one core, from which its own speed is what is measured.
 BUSY = 0.9
 

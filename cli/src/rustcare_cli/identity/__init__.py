@@ -14,7 +14,7 @@ __all__ = ["key_commands", "tenant_commands", "user_commands"]
 
 def user_commands() -> Mapping[str, Callable[..., Any]]:
     """`rustcare user …`."""
-    from . import sessions, users
+    from . import bulk, sessions, users
 
     return {
         "create": users.create,
@@ -29,6 +29,8 @@ def user_commands() -> Mapping[str, Callable[..., Any]]:
         "delete": users.delete,
         "sessions": sessions.sessions,
         "revoke": sessions.revoke,
+        "import": bulk.import_users,
+        "export": bulk.export_users,
     }
 
 

@@ -24,6 +24,8 @@ RPC = "/admin/v1/rpc"
 PACKAGES = "/admin/v1/packages"
 EVENTS = "/admin/v1/events"
 WHOAMI = "/admin/v1/whoami"
+#: What the gateway says when a session's assurance is too low.
+STEP_UP = "gateway.step-up"
 MAX_PACKAGE = 64 * 1024 * 1024
 
 #: Gives the token to use; its argument is one that the server has just refused, or empty.
@@ -105,7 +107,7 @@ class RemoteClient:
         while True:
             token = self._token(refused)
             answer = self._connection.ask(method, path, body, {**(headers or {}), "Authorization": f"Bearer {token}"})
-            if answer.status != 401 or refused:
+            if answer.status != 401 or refused or problem_of(answer).code == STEP_UP:
                 break
             refused = token  # it was not acted upon: once more, with a token that is renewed
         if answer.status >= 400:
@@ -200,12 +202,13 @@ def _raise(error: Any) -> None:
 
 def _explained(error: RustCareError, status: int, url: str) -> RustCareError:
     """An error with what to do about it, where the server's own hint says nothing of this program."""
+    if error.code == STEP_UP:
+        error.hint = f"sign in again, with a second factor: rustcare login {url}"
+        return error
     if status == 401:
         return NotSignedIn("The server does not know this token (any more)", address=url, hint=sign_in(url))
     if status == 404 and error.code.startswith(("http.", "gateway.")):
         return ServerUnreachable(
             "Expected the operator's API, the server has none", address=url, hint="is the plugin rustcare.admin active?"
         )
-    if status == 403 and "aal" in error.message.lower() and not error.hint:
-        error.hint = f"sign in with a second factor: rustcare login {url}"
     return error

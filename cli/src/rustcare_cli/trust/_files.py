@@ -17,8 +17,12 @@ __all__ = ["MAX_INPUT", "pieces", "put", "read_in", "sync_folder", "whole", "wri
 MAX_INPUT = 8 * 1024 * 1024
 
 
-def read_in(path: Path | None, limit: int = MAX_INPUT) -> bytes:
-    """A file, or standard input."""
+def read_in(
+    path: Path | None,
+    limit: int = MAX_INPUT,
+    hint: str = "rustcare crypto encrypt --stream takes files of any size",
+) -> bytes:
+    """A file, or standard input. Raises CommandFailed; `hint` says what to do with one that is too large."""
     try:
         if path is None:
             data = sys.stdin.buffer.read(limit + 1)
@@ -31,7 +35,7 @@ def read_in(path: Path | None, limit: int = MAX_INPUT) -> bytes:
         raise CommandFailed(
             f"Expected at most {limit:,} bytes, got more",
             address=str(path or "standard input"),
-            hint="rustcare crypto encrypt --stream takes files of any size",
+            hint=hint,
         )
     return data
 

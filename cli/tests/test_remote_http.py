@@ -1,0 +1,121 @@
+"""The connection to a server: where tokens may go, what errors become, what a dead server is."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
+
+import pytest
+from rustcare_cli._errors import CommandFailed, ServerUnreachable
+from rustcare_cli.remote._http import Answer, Connection, problem_of
+from rustcare_sdk.errors import CapabilityDenied
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Says what it was asked, in JSON; `/page` is no JSON."""
+
+    protocol_version = "HTTP/1.1"
+    ports: ClassVar[set[int]] = set()
+
+    def do_POST(self) -> None:
+        size = int(self.headers.get("Content-Length", "0"))
+        body = self.rfile.read(size).decode()
+        self.ports.add(self.client_address[1])
+        self.answer(json.dumps({"path": self.path, "body": body, "type": self.headers.get("Content-Type")}).encode())
+
+    def do_GET(self) -> None:
+        self.answer(b"<html>")
+
+    def answer(self, data: bytes) -> None:
+        """Send it."""
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """The URL of a server."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        running.daemon_threads = True
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_address[1]}"
+        running.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://clinic.example.org", "http://10.0.0.1:8080", "ftp://localhost", "localhost:8080", "https://", "",
+        "https://ada:pw@clinic.example.org", "https://clinic.example.org/?a=1", "https://clinic.example.org:99999",
+        "http://127.0.0.1.example.org", "http://localhost.example.org",
+    ],
+)  # fmt: skip
+def test_tokens_do_not_travel_in_the_clear(url: str) -> None:
+    """Plain http is for this very machine alone; a URL holds no password and is well formed."""
+    with pytest.raises(CommandFailed):
+        Connection(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://clinic.example.org", "https://10.0.0.1:8443/base", "http://localhost:8080", "http://[::1]:1"]
+)
+def test_good_urls(url: str) -> None:
+    """https to anywhere, http to a loopback address."""
+    assert Connection(url + "/").url == url
+
+
+def test_requests_share_a_connection(server: str) -> None:
+    """A path in the URL goes before all paths, a form is encoded, and the connection is kept."""
+    Handler.ports.clear()
+    with_path = Connection(server + "/clinic")
+    for _ in range(3):
+        found = with_path.form("/identity/v1/device", {"scope": "admin a&b"}).json()
+    assert found == {
+        "path": "/clinic/identity/v1/device",
+        "body": "scope=admin+a%26b",
+        "type": "application/x-www-form-urlencoded",
+    }
+    assert len(Handler.ports) == 1
+    with_path.close()
+
+
+def test_what_is_no_json_was_said_by_something_else(server: str) -> None:
+    """An answer that is a page is told as such, not as a broken program."""
+    connection = Connection(server)
+    with pytest.raises(ServerUnreachable, match="Expected JSON"):
+        connection.ask("GET", "/page").json()
+    connection.close()
+
+
+def test_a_dead_server_is_told(server: str) -> None:
+    """Where nobody listens, the error says where, and waiting for the end returns."""
+    connection = Connection("http://127.0.0.1:9")
+    with pytest.raises(ServerUnreachable) as refused:
+        connection.ask("GET", "/")
+    assert refused.value.address == "http://127.0.0.1:9"
+    connection.wait_closed()
+
+
+def test_problems_become_typed_errors() -> None:
+    """RFC 9457 with our code and hint, the errors of OAuth, and whatever else a proxy may say."""
+
+    def told(status: int, body: bytes) -> tuple[str, str, str]:
+        error = problem_of(Answer(status, {}, body))
+        return error.code, error.message, error.hint
+
+    problem = {"title": "Forbidden", "detail": "no right", "code": "capability.denied", "hint": "ask", "status": 403}
+    assert told(403, json.dumps(problem).encode()) == ("capability.denied", "no right", "ask")
+    assert isinstance(problem_of(Answer(403, {}, json.dumps(problem).encode())), CapabilityDenied)
+    assert told(400, b'{"error": "access_denied", "error_description": "said no"}')[:2] == ("http.400", "said no")
+    assert told(502, b"<html>") == ("http.502", "The server answered with status 502", "")
+    assert told(500, b"[]")[0] == "http.500"
