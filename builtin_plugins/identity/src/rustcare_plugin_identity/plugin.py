@@ -5,6 +5,7 @@ from __future__ import annotations
 from rustcare_sdk import Health
 
 from .accounts import Accounts, Groups
+from .accounts.exchange import ExchangeServices
 from .accounts.group_services import GroupServices
 from .accounts.services import AccountServices
 from .activity import ActivityServices
@@ -31,6 +32,7 @@ __all__ = ["Identity"]
 class Identity(
     Pages,
     AccountServices,
+    ExchangeServices,
     GroupServices,
     LoginServices,
     RecoveryServices,

@@ -137,11 +137,11 @@ class Accounts:
         row = await (tx or self._db).fetch_one(sought, (tenant, who, tenant, key(who)))
         return None if row is None else _account(row)
 
-    async def named(self, tenant: str, identifier: str) -> Account | None:
+    async def named(self, tenant: str, identifier: str, tx: Queries | None = None) -> Account | None:
         """The account whose name or address has this key (`names.key`). One query, whether there is such an account or not."""
         if "\x00" in identifier:
             return None
-        row = await self._db.fetch_one(
+        row = await (tx or self._db).fetch_one(
             f"{_SELECT} WHERE tenant = ? AND id = (SELECT account FROM identifiers WHERE tenant = ? AND key = ?)",
             (tenant, tenant, identifier),
         )
@@ -227,9 +227,9 @@ class Accounts:
 
     # rights
 
-    async def roles_of(self, account: Account) -> list[str]:
+    async def roles_of(self, account: Account, tx: Queries | None = None) -> list[str]:
         """Its own roles and its groups', sorted."""
-        rows = await self._db.fetch(
+        rows = await (tx or self._db).fetch(
             "SELECT g.roles AS roles FROM groups g JOIN memberships m ON m.tenant = g.tenant AND m.group_id = g.id"
             " WHERE m.tenant = ? AND m.account = ?",
             (account.tenant, account.id),

@@ -65,10 +65,11 @@ class Groups:
         row = await queries.fetch_one(f"{_SELECT} WHERE tenant = ? AND id = ?", (tenant, id))
         return None if row is None else _group(row, await self._members(queries, tenant, id))
 
-    async def find(self, tenant: str, name: str) -> Group | None:
+    async def find(self, tenant: str, name: str, tx: Queries | None = None) -> Group | None:
         """The group of a name; case does not matter."""
-        row = await self._db.fetch_one(f"{_SELECT} WHERE tenant = ? AND name_key = ?", (tenant, folded(name.strip())))
-        return None if row is None else _group(row, await self._members(self._db, tenant, row["id"]))
+        queries = tx or self._db
+        row = await queries.fetch_one(f"{_SELECT} WHERE tenant = ? AND name_key = ?", (tenant, folded(name.strip())))
+        return None if row is None else _group(row, await self._members(queries, tenant, row["id"]))
 
     async def of(self, tenant: str, account: str) -> list[str]:
         """The ids of the groups that an account is a member of."""
@@ -100,25 +101,53 @@ class Groups:
         return [_group(row, members[row["id"]]) for row in rows], int(count["n"]) if count is not None else 0
 
     async def create(
-        self, tenant: str, *, name: str, roles: Sequence[str] = (), members: Sequence[str] = (), external_id: str = ""
+        self,
+        tenant: str,
+        *,
+        name: str,
+        roles: Sequence[str] = (),
+        members: Sequence[str] = (),
+        external_id: str = "",
+        tx: Queries | None = None,
     ) -> Group:
         """A new group. Raises InvalidGroup, GroupExists, RoleUnknown, AccountUnknown (a member is no account of the tenant)."""
         now = self._now()
         group = Group(
-            self._random(16).hex(), tenant, _checked_name(name), tuple(self._check_roles(tenant, roles)),
-            (), external_id, now, now,
-        )  # fmt: skip
+            id=self._random(16).hex(),
+            tenant=tenant,
+            name=_checked_name(name),
+            roles=tuple(self._check_roles(tenant, roles)),
+            members=tuple(sorted(set(members))),
+            external_id=external_id,
+            created=now,
+            updated=now,
+        )
+        if tx is not None:
+            await self._insert(tx, group)
+            return group
         try:
-            async with self._db.transaction() as tx:
-                await tx.execute(
-                    "INSERT INTO groups (tenant, id, name, name_key, roles, external_id, created, updated, version)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1)",
-                    (tenant, group.id, group.name, folded(group.name), _json(group.roles), external_id, now, now),
-                )
-                await self._add(tx, tenant, group.id, members)
+            async with self._db.transaction() as own:
+                await self._insert(own, group)
         except StoreError as error:
             raise _explained(error) from None
-        return msgspec.structs.replace(group, members=tuple(sorted(set(members))))
+        return group
+
+    async def _insert(self, tx: Queries, group: Group) -> None:
+        await tx.execute(
+            "INSERT INTO groups (tenant, id, name, name_key, roles, external_id, created, updated, version)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1)",
+            (
+                group.tenant,
+                group.id,
+                group.name,
+                folded(group.name),
+                _json(group.roles),
+                group.external_id,
+                group.created,
+                group.updated,
+            ),
+        )
+        await self._add(tx, group.tenant, group.id, group.members)
 
     async def update(
         self,

@@ -1,0 +1,209 @@
+"""Accounts and groups as lines of JSON, out and in: to move to another system, or from one, with the hashes of passwords.
+
+    {"type": "group", "name": "Ward 3", "roles": ["clinician"]}
+    {"type": "account", "name": "anna", "email": "anna@clinic.example", "groups": ["Ward 3"], "password": "$2b$12$…"}
+
+A line may have what an export gives (see `AccountLine`, `GroupLine`); what is not known is refused. `password` is a hash
+(see `passwords.foreign`), never a password. An import is taken as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+from rustcare_sdk import Message, serve
+from rustcare_sdk.codec import without_values
+from rustcare_sdk.context import Queries
+from rustcare_sdk.contracts import identity
+from rustcare_sdk.errors import RustCareError, StoreError
+
+from rustcare_plugin_identity.errors import AccountExists, GroupUnknown, ImportRefused, InvalidAccount
+from rustcare_plugin_identity.login.gate import Gate
+from rustcare_plugin_identity.passwords import foreign
+
+from .accounts import Account
+from .names import key
+
+__all__ = ["AccountLine", "ExchangeServices", "GroupLine"]
+
+_MOST_LINES = 20_000
+_MOST_PAGE = 5_000
+
+
+class GroupLine(
+    msgspec.Struct, frozen=True, tag_field="type", tag="group", forbid_unknown_fields=True, omit_defaults=True
+):
+    """A group."""
+
+    name: str
+    roles: list[str] = []
+    external_id: str = ""
+
+
+class AccountLine(
+    msgspec.Struct, frozen=True, tag_field="type", tag="account", forbid_unknown_fields=True, omit_defaults=True
+):
+    """An account. `groups` are names of groups; `password` a hash."""
+
+    name: str
+    kind: Literal["user", "service"] = "user"
+    email: str = ""
+    email_verified: bool = False
+    display_name: str = ""
+    state: Literal["", "invited", "active", "disabled"] = ""
+    roles: list[str] = []
+    groups: list[str] = []
+    external_id: str = ""
+    attributes: dict[str, Any] = {}
+    password: str = ""
+
+
+class _Checked(Exception):
+    """All lines could be taken; nothing is to be kept of it."""
+
+
+class ExchangeServices(Gate):
+    """Export and import."""
+
+    @serve(identity.ACCOUNT_EXPORT)
+    async def serve_account_export(self, message: Message[identity.ExportRequest]) -> identity.ExportReply:
+        """A page of lines: the groups before the first accounts."""
+        asked, tenant = message.data, message.tenant
+        groups, _ = await self.groups.page(tenant)
+        names = {group.id: group.name for group in groups}
+        lines: list[bytes] = []
+        if not asked.after:
+            lines += [
+                msgspec.json.encode(GroupLine(group.name, list(group.roles), group.external_id)) for group in groups
+            ]
+        found, following, _ = await self.accounts.page(
+            tenant, limit=min(max(asked.limit, 1), _MOST_PAGE), after=asked.after
+        )
+        for account in found:
+            held = await self.groups.of(tenant, account.id)
+            line = AccountLine(
+                name=account.name,
+                kind="service" if account.kind == "service" else "user",
+                email=account.email,
+                email_verified=account.email_verified,
+                display_name=account.display_name,
+                state=account.state,  # type: ignore[arg-type]  # one of three in the table
+                roles=list(account.roles),
+                groups=sorted(names[id] for id in held if id in names),
+                external_id=account.external_id,
+                attributes=account.attributes,
+                password=account.password if asked.passwords else "",
+            )
+            lines.append(msgspec.json.encode(line))
+        made = len(groups) if not asked.after else 0
+        await self.event(
+            "account.exported", details={"accounts": str(len(found)), "passwords": str(asked.passwords).lower()}
+        )
+        text = b"".join(line + b"\n" for line in lines).decode()
+        return identity.ExportReply(text, following, len(found), made)
+
+    @serve(identity.ACCOUNT_IMPORT)
+    async def serve_account_import(self, message: Message[identity.ImportRequest]) -> identity.ImportReply:
+        """Take lines, all of them or none. Raises ImportRefused, whose address is the number of a line."""
+        asked, tenant = message.data, message.tenant
+        self.tenants.need(tenant)
+        lines = [(number, line) for number, line in enumerate(asked.lines.split("\n"), 1) if line.strip()]
+        if len(lines) > _MOST_LINES:
+            raise ImportRefused(
+                f"expected at most {_MOST_LINES} lines at once, got {len(lines)}", hint="import them in parts"
+            )
+        counts = {"created": 0, "updated": 0, "groups": 0}
+        changed: list[tuple[Account, list[str], bool]] = []
+        try:
+            async with self.ctx.db.transaction() as tx:
+                for number, line in lines:
+                    try:
+                        await self._exchange_take(tx, tenant, line, asked.update, counts, changed)
+                    except StoreError:
+                        raise
+                    except RustCareError as error:
+                        place = f"line {number}" + (f", {error.address}" if error.address else "")
+                        raise ImportRefused(error.message, hint=error.hint, address=place) from None
+                if asked.check:
+                    raise _Checked
+        except _Checked:
+            return identity.ImportReply(counts["created"], counts["updated"], counts["groups"])
+        for before, held, other in changed:
+            account = await self.accounts.get(tenant, before.id)
+            if account is not None:
+                await self._exchange_end(account, held, other)
+        await self.event("account.imported", details={name: str(count) for name, count in counts.items()})
+        return identity.ImportReply(counts["created"], counts["updated"], counts["groups"])
+
+    async def _exchange_take(
+        self,
+        tx: Queries,
+        tenant: str,
+        line: str,
+        update: bool,
+        counts: dict[str, int],
+        changed: list[tuple[Account, list[str], bool]],
+    ) -> None:
+        try:
+            found: GroupLine | AccountLine = msgspec.json.decode(line, type=GroupLine | AccountLine)
+        except (msgspec.DecodeError, UnicodeEncodeError) as error:
+            raise InvalidAccount(
+                f"expected a group or an account as JSON, got something else: {_told(error)}"
+            ) from None
+        if isinstance(found, GroupLine):
+            if await self.groups.find(tenant, found.name, tx) is None:
+                await self.groups.create(
+                    tenant, name=found.name, roles=found.roles, external_id=found.external_id, tx=tx
+                )
+                counts["groups"] += 1
+            return
+        if found.password and not foreign.known(found.password):
+            raise InvalidAccount("expected a hash of a form that is known and not too costly", address="password")
+        groups = [await self._exchange_group(tx, tenant, name) for name in found.groups]
+        before = await self.accounts.named(tenant, key(found.name), tx)
+        state = found.state or ("active" if found.password or found.kind == "service" else "invited")
+        fields: dict[str, Any] = {
+            "name": found.name,
+            "email": found.email,
+            "display_name": found.display_name,
+            "password": found.password,
+            "roles": found.roles,
+            "state": state,
+            "email_verified": found.email_verified,
+            "external_id": found.external_id,
+            "attributes": found.attributes,
+        }
+        if before is None:
+            account = await self.accounts.create(tenant, kind=found.kind, **fields, tx=tx)
+            counts["created"] += 1
+        elif not update or before.kind != found.kind or key(before.name) != key(found.name):
+            raise AccountExists("expected a name that no account has, got one that is taken", address="name")
+        else:
+            if not found.password:
+                del fields["password"]
+            held = await self.accounts.roles_of(before, tx)
+            changed.append((before, held, bool(found.password) and found.password != before.password))
+            account = await self.accounts.update(tenant, before.id, fields, tx=tx)
+            counts["updated"] += 1
+        await self.groups.assign(tx, tenant, account.id, groups)
+
+    async def _exchange_group(self, tx: Queries, tenant: str, name: str) -> str:
+        group = await self.groups.find(tenant, name, tx)
+        if group is None:
+            raise GroupUnknown(
+                "expected groups that there are or that stand in a line before, got another", address="groups"
+            )
+        return group.id
+
+    async def _exchange_end(self, account: Account, held: list[str], other_password: bool) -> None:
+        """End what was opened with what is not valid any more."""
+        before = self.accounts.scopes_of(account.tenant, held)
+        now = self.accounts.scopes_of(account.tenant, await self.accounts.roles_of(account))
+        if other_password or account.state == "disabled" or not set(before) <= set(now):
+            await self.shut_out(account, "import")
+
+
+def _told(error: Exception) -> str:
+    """What a decoder says, without what was decoded."""
+    return without_values(str(error))
