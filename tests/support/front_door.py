@@ -39,8 +39,9 @@ class FrontDoor:
     port: int
 
     def client(self, **options: Any) -> httpx.AsyncClient:
-        """A client of its own, with a cookie jar, that follows no redirects."""
-        return httpx.AsyncClient(base_url=self.url, timeout=30.0, trust_env=False, **options)
+        """A client of its own, with a cookie jar, that follows no redirects. It says where its forms are from, as browsers do."""
+        headers = {"origin": self.url, **options.pop("headers", {})}
+        return httpx.AsyncClient(base_url=self.url, timeout=30.0, trust_env=False, headers=headers, **options)
 
     async def setup_link(self) -> str:
         """The whole address with which the first administrator is made."""

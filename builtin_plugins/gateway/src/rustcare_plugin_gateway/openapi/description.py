@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import pkgutil
 from typing import Any
 
 import msgspec
@@ -34,8 +34,7 @@ class Description:
         self._table = table
         self._version = version
         self._made: tuple[int, str, bytes] = (-2, "", b"")
-        folder = Path(__file__).parent
-        self._files = {name: ((folder / file).read_bytes(), media) for name, (file, media) in FILES.items()}
+        self._files = {name: (_shipped(file), media) for name, (file, media) in FILES.items()}
 
     async def document(self, visit: Visit, request: HttpRequest[Any]) -> HttpResponse:
         """`/openapi.json`."""
@@ -52,3 +51,11 @@ class Description:
             raise NoRoute("no plugin answers this path")
         body, media = found
         return HttpResponse(body=body, media_type=media, headers={"cache-control": "max-age=300"})
+
+
+def _shipped(file: str) -> bytes:
+    """A file beside this module, wherever the package was loaded from."""
+    data = pkgutil.get_data(__package__ or "", file)
+    if data is None:
+        raise FileNotFoundError(file)
+    return data
