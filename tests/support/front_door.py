@@ -39,7 +39,7 @@ class FrontDoor:
     port: int
 
     def client(self, **options: Any) -> httpx.AsyncClient:
-        """A client of its own, with a cookie jar, that follows no redirects. It says where its forms are from, as browsers do."""
+        """A client of its own, with a cookie jar, that follows no redirects. As browsers do, it says where forms are from."""
         headers = {"origin": self.url, **options.pop("headers", {})}
         return httpx.AsyncClient(base_url=self.url, timeout=30.0, trust_env=False, headers=headers, **options)
 
