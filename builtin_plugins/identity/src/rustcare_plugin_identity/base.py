@@ -75,8 +75,10 @@ class Services(Plugin):
     # who asks
 
     def operator(self, message: Message[Any]) -> bool:
-        """Whether a person at the system's own controls asks. The ids of plugins have a dot in them, the kernel has none."""
-        return "." not in message.source and message.principal in ("", "operator")
+        """Whether a person at the system's own controls asks: the embedding program, or an account of the machine (`unix:…`)
+        on the control socket. The ids of plugins have a dot in them, the kernel has none."""
+        own = message.principal in ("", "operator") or message.principal.startswith("unix:")
+        return own and "." not in message.source
 
     def need_operator(self, message: Message[Any]) -> None:
         """Raises OperatorOnly."""
