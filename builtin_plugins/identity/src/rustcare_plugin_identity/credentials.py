@@ -16,6 +16,7 @@ from .device.codes import DeviceCodes
 from .elevations.bounds import ElevationSettings
 from .elevations.elevations import Elevations
 from .errors import NotSignedIn
+from .guard import Guard
 from .keys.api_keys import ApiKeys
 from .sessions.errors import SessionForbidden
 from .sessions.limits import KEEP
@@ -28,7 +29,10 @@ from .tokens.revocations import Revocations
 from .tokens.signing_keys import SigningKeys
 from .tokens.vault import Vault
 
-__all__ = ["Credentials"]
+__all__ = ["ADMIN", "READ", "WRITE", "Credentials"]
+
+#: The scopes of those who look at, or handle, what others hold; and of those who may do everything.
+READ, WRITE, ADMIN = "identity.read", "identity.write", "admin"
 
 #: Seconds between two looks for what has had its time.
 _UPKEEP = 900.0
@@ -154,6 +158,7 @@ class Credentials(Services):
 
         Raises:
             NotSignedIn, SessionForbidden, AccountUnknown.
+            AdministratorsOnly: it is one that may do everything, which only who may so too changes.
         """
         own = await self.accounts.by_principal(message.tenant, message.principal)
         if own is not None and own.state != "disabled" and account in ("", own.id, own.name, own.principal):
@@ -164,7 +169,10 @@ class Credentials(Services):
             raise SessionForbidden(
                 f"expected the caller's own account, or a caller with the scope {scope}, got neither", address="account"
             )
-        return await self.accounts.need(message.tenant, account)
+        found = await self.accounts.need(message.tenant, account)
+        if scope != READ and not await self.holds(message, ADMIN):
+            await Guard(self.accounts, message.tenant, ()).change(found)
+        return found
 
     def may_sign_in(self, account: Account | None) -> bool:
         """Whether an account's credentials are worth anything: it is active, and so is its tenant."""

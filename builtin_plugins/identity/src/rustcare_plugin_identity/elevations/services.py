@@ -10,7 +10,7 @@ from rustcare_sdk import Message, serve
 from rustcare_sdk.contracts import identity
 
 from rustcare_plugin_identity.accounts import Account
-from rustcare_plugin_identity.credentials import Credentials
+from rustcare_plugin_identity.credentials import ADMIN, WRITE, Credentials
 from rustcare_plugin_identity.sessions.errors import AssuranceTooLow, SessionUnknown
 from rustcare_plugin_identity.sessions.model import Session
 from rustcare_plugin_identity.sessions.scopes import checked, narrowed
@@ -23,7 +23,8 @@ from .errors import ElevationForbidden, ElevationInvalid, ElevationOver
 __all__ = ["ElevationServices"]
 
 _LEVEL = 2
-_REVIEWERS = ("admin.accounts", "audit.read")
+#: Who looks at what others did: administrators of accounts, and auditors.
+_REVIEWERS = (WRITE, "audit.read")
 _LONGEST = 2000  # characters of a reason or a note
 
 
@@ -74,7 +75,7 @@ class ElevationServices(Credentials):
     async def delegate(self, message: Message[identity.DelegateRequest]) -> identity.ElevationInfo:
         """Let another act for the caller; the delegate takes it up when they need it (`identity.elevation.assume`)."""
         asked = message.data
-        giver = await self.meant(message, asked.account, "admin")
+        giver = await self.meant(message, asked.account, ADMIN)
         delegate = await self.accounts.need(message.tenant, asked.delegate)
         bounds = bounds_under(self.elevation_settings, giver.tenant)
         if delegate.id == giver.id or not self.may_sign_in(delegate) or not self.may_sign_in(giver):

@@ -10,7 +10,7 @@ from rustcare_sdk import Message, serve
 from rustcare_sdk.contracts import identity
 
 from rustcare_plugin_identity.accounts import Account
-from rustcare_plugin_identity.credentials import Credentials
+from rustcare_plugin_identity.credentials import READ, WRITE, Credentials
 from rustcare_plugin_identity.sessions.devices import clean_name
 from rustcare_plugin_identity.sessions.scopes import checked, narrowed
 from rustcare_plugin_identity.tokens.errors import ScopeNotHeld
@@ -20,7 +20,6 @@ from .errors import CertificateInvalid, KeyForbidden, KeyInvalid
 
 __all__ = ["KeyServices"]
 
-_ACCOUNTS = "admin.accounts"
 #: Seconds; more than this is a slip of the pen, or means never.
 _LONGEST = 10 * 366 * 86_400
 
@@ -66,7 +65,7 @@ class KeyServices(Credentials):
         """For whom, called what, with which scopes, until when."""
         if not account:
             raise KeyInvalid("expected an account", address="account")
-        holder = await self.meant(message, account, "admin")
+        holder = await self.meant(message, account, WRITE)
         shown = clean_name(name)
         if not shown:
             raise KeyInvalid("expected a name of at least one character", address="name")
@@ -87,10 +86,10 @@ class KeyServices(Credentials):
         """The keys of an account, or, for administrators, of the tenant, or one; without their secrets."""
         asked = message.data
         if asked.key:
-            return identity.KeysReply([(await self._theirs(message, asked.key)).info()])
-        if not asked.account and await self.holds(message, _ACCOUNTS):
+            return identity.KeysReply([(await self._key_of(message, asked.key, READ)).info()])
+        if not asked.account and await self.holds(message, READ):
             return identity.KeysReply([key.info() for key in await self.keys.page(message.tenant)])
-        account = await self.meant(message, asked.account, _ACCOUNTS)
+        account = await self.meant(message, asked.account, READ)
         return identity.KeysReply([key.info() for key in await self.keys.page(account.tenant, account.id)])
 
     @serve(identity.KEY_REVOKE)
@@ -98,9 +97,9 @@ class KeyServices(Credentials):
         """End one key, or all of an account: durable, and everybody was told, when this answers."""
         asked = message.data
         if asked.key:
-            keys = [await self._theirs(message, asked.key)]
+            keys = [await self._key_of(message, asked.key, WRITE)]
         elif asked.account:
-            account = await self.meant(message, asked.account, _ACCOUNTS)
+            account = await self.meant(message, asked.account, WRITE)
             keys = [key for key in await self.keys.page(account.tenant, account.id) if not key.revoked]
         else:
             raise KeyInvalid("expected a key or an account", address="key")
@@ -111,12 +110,12 @@ class KeyServices(Credentials):
             )
         return identity.KeysReply([key.info() for key in ended])
 
-    async def _theirs(self, message: Message[identity.KeysRequest], id: str) -> ApiKey:
-        """A key that the caller may handle. Raises KeyUnknown, KeyForbidden."""
+    async def _key_of(self, message: Message[identity.KeysRequest], id: str, scope: str) -> ApiKey:
+        """A key that the caller may look at, or handle. Raises KeyUnknown, KeyForbidden."""
         key = await self.keys.get(message.tenant, id)
         own = await self.accounts.by_principal(message.tenant, message.principal)
-        if not (own is not None and own.id == key.account) and not await self.holds(message, _ACCOUNTS):
-            raise KeyForbidden(f"expected a key of one's own, or a caller with the scope {_ACCOUNTS}", address="key")
+        if not (own is not None and own.id == key.account) and not await self.holds(message, scope):
+            raise KeyForbidden(f"expected a key of one's own, or a caller with the scope {scope}", address="key")
         return key
 
 

@@ -6,15 +6,13 @@ from rustcare_sdk import Message, serve
 from rustcare_sdk.contracts import identity
 
 from rustcare_plugin_identity.accounts import Account
-from rustcare_plugin_identity.credentials import Credentials
+from rustcare_plugin_identity.credentials import READ, WRITE, Credentials
 from rustcare_plugin_identity.tenants import DEFAULT
 
 from .errors import CredentialRefused, SessionUnknown
 from .limits import KEEP
 
 __all__ = ["SessionServices"]
-
-_ACCOUNTS = "admin.accounts"
 
 
 class SessionServices(Credentials):
@@ -73,7 +71,7 @@ class SessionServices(Credentials):
     @serve(identity.SESSION_LIST)
     async def session_list(self, message: Message[identity.SessionsRequest]) -> identity.SessionsReply:
         """The sessions of the caller, or, for administrators, of another."""
-        account = await self.meant(message, message.data.account, _ACCOUNTS)
+        account = await self.meant(message, message.data.account, READ)
         found = await self.sessions.of(account.tenant, account.id)
         return identity.SessionsReply(
             [one.info(self.sessions.limits(one.tenant, one.aal), message.data.current) for one in found]
@@ -84,12 +82,12 @@ class SessionServices(Credentials):
         """End sessions: durable, and everybody was told, when this answers."""
         asked = message.data
         account = asked.account
-        if asked.session and not account and await self.holds(message, _ACCOUNTS):
+        if asked.session and not account and await self.holds(message, WRITE):
             session = await self.sessions.get(asked.session)
             if session is None or session.tenant != message.tenant:
                 return identity.RevokeReply(0)
             account = session.account
-        holder = await self.meant(message, account, _ACCOUNTS)
+        holder = await self.meant(message, account, WRITE)
         ended = await self.sessions.revoke(
             tenant=holder.tenant, account=holder.id, session=asked.session, keep=asked.keep, reason=asked.reason
         )

@@ -6,7 +6,7 @@ from rustcare_sdk import Message, RustCareError, serve
 from rustcare_sdk.contracts import identity
 
 from rustcare_plugin_identity.accounts import Account
-from rustcare_plugin_identity.credentials import Credentials
+from rustcare_plugin_identity.credentials import ADMIN, Credentials
 from rustcare_plugin_identity.sessions.devices import clean_name
 from rustcare_plugin_identity.sessions.model import Session
 from rustcare_plugin_identity.sessions.rights import Held
@@ -40,7 +40,7 @@ class TokenServices(Credentials):
         """An access token with at most what its holder may do; of another's account for administrators alone."""
         asked = message.data
         now = self.time()
-        account = await self.meant(message, asked.account, "admin")
+        account = await self.meant(message, asked.account, ADMIN)
         if not self.may_sign_in(account):
             raise TokenForbidden("expected an account that may sign in, got one that may not", address="account")
         session = await self._bound(account, asked.session)
@@ -193,7 +193,7 @@ class TokenServices(Credentials):
         """A new key to sign with, for administrators of the whole."""
         asked = message.data
         self.need_system(message)
-        if not await self.holds(message, "admin"):
+        if not await self.holds(message, ADMIN):
             raise TokenForbidden("expected an administrator, or the operator, got another caller")
         if asked.algorithm and asked.algorithm not in self.signing.algorithms:
             raise TokenForbidden(
