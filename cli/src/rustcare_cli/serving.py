@@ -30,6 +30,8 @@ BUILT_INS = (
 )
 GATEWAY = "rustcare.gateway"
 IDENTITY = "rustcare.identity"
+#: What a new data folder's plugins are configured with, unless this run says otherwise: this machine alone is let in.
+FIRST = {GATEWAY: {"host": "127.0.0.1", "port": 8080, "insecure_cookies": True}}
 #: The front door: the plugins that a data folder from before may lack.
 FRONT_DOOR = {"rustcare.crypto": "crypto", IDENTITY: "identity", "rustcare.admin": "admin", GATEWAY: "gateway"}
 
@@ -68,7 +70,20 @@ def listening_at(text: str) -> dict[str, Any]:
     host = host.removeprefix("[").removesuffix("]")
     if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
         raise typer.BadParameter(f"expected HOST:PORT, got {text!r}", param_hint="--http")
-    return {"host": host or "127.0.0.1", "port": int(port)}
+    host = host or "127.0.0.1"
+    # Browsers keep cookies for https alone but on this very machine; without them nobody could sign in here.
+    return {"host": host, "port": int(port), "insecure_cookies": _is_loopback(host)}
+
+
+def _is_loopback(host: str) -> bool:
+    import ipaddress
+
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 async def _up(
@@ -123,7 +138,7 @@ async def _install_built_ins(kernel: Kernel, config: Mapping[str, Mapping[str, A
             await kernel.install(
                 source,
                 consent=[item["use"] for item in inspection["capabilities"]],
-                config=config.get(inspection["id"]),
+                config=config.get(inspection["id"], FIRST.get(inspection["id"])),
             )
 
 
@@ -154,6 +169,8 @@ async def _tell(kernel: Kernel, socket: Path, data: Path, bare: bool, json: bool
     table(("id", "version", "runtime", "state", ""), rows, empty="No plugins are installed.")
     if url:
         say(f"Serving {url}", "bold green")
+        if url.startswith("http:") and not url.startswith("http://localhost"):
+            note("This is plain http: browsers of other machines cannot sign in. Put TLS in front, or configure it.")
     if setup:
         _show_setup(setup)
     missing = [name for plugin, name in FRONT_DOOR.items() if all(item.id != plugin for item in plugins)]
@@ -198,7 +215,17 @@ async def address_of(kernel: Kernel) -> str:
         found: GatewayStatus = await kernel.request(GATEWAY_STATUS, GatewayRequest(), timeout=30, type=GatewayStatus)
     except NoProvider:
         return ""
-    return found.url.rstrip("/")
+    return shown_url(found.url)
+
+
+def shown_url(url: str) -> str:
+    """A server's address as people use it: this machine by its name, since passkeys are bound to a name."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    if parts.hostname in ("127.0.0.1", "::1") and parts.port:
+        return f"{parts.scheme}://localhost:{parts.port}"
+    return url.rstrip("/")
 
 
 def public_address(ask: Ask) -> str:
@@ -206,6 +233,6 @@ def public_address(ask: Ask) -> str:
     from rustcare_sdk.errors import NoProvider
 
     try:
-        return str(ask("gateway.status")["url"]).rstrip("/")
+        return shown_url(str(ask("gateway.status")["url"]))
     except NoProvider:
         return ""
