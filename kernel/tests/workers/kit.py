@@ -40,11 +40,18 @@ class Front(Plugin):
     def __init__(self):
         self.seen = []
         self.held = None
-        self.gone = []
+        self.kept = None
 
     async def start(self):
+        {start}
         if {listens}:
             self.listener = await self.ctx.listen("127.0.0.1", 0, self.connected)
+
+    async def export_state(self):
+        return self.kept
+
+    async def import_state(self, state):
+        self.kept = state
 
     @serve("front.who")
     async def who(self, message):
@@ -53,6 +60,14 @@ class Front(Plugin):
     @serve("front.where")
     async def where(self, message):
         return self.listener.address[1]
+
+    @serve("front.sit")
+    async def sit(self, message):
+        await asyncio.Event().wait()
+
+    @serve("front.config")
+    async def configured(self, message):
+        return dict(self.ctx.config)
 
     @subscribe("news.>")
     async def on_news(self, message):
@@ -73,6 +88,8 @@ class Front(Plugin):
             except RustCareError as error:
                 answer = dict(failure=failure_from_error(error), kind=type(error).__name__)
             writer.write(json.dumps(dict(id=command["id"], pid=os.getpid(), version=VERSION, **answer)).encode() + b"\\n")
+            if command["do"] == "block":  # it was answered; now nothing in this process goes on
+                time.sleep(1000)
 
         while line := await reader.readline():
             self.ctx.spawn(run(json.loads(line)), name="command")
@@ -113,6 +130,10 @@ class Front(Plugin):
                 command["name"], command.get("data"), confirm=command.get("confirm", False), call=call
             )
             return None if found is None else [found.receivers, found.handled, list(found.failures)]
+        if what == "remember":
+            self.kept = command["value"]
+        if what == "recall":
+            return self.kept
         if what == "seen":
             return self.seen
         if what == "hold":
@@ -120,8 +141,6 @@ class Front(Plugin):
         if what == "free":
             self.held.set_result(None)
             self.held = None
-        if what == "block":
-            time.sleep(command["seconds"])
         if what == "trap":
             async def fall():
                 raise ValueError("on purpose")
@@ -244,7 +263,6 @@ def made(
     version: str = "1.0.0",
     scale: str = "one",
     lifecycle: str = "",
-    more: str = "",
 ) -> Package:
     """A package made of one module."""
     capabilities = "".join(f'[[capability]]\nuse = "{use}"\nreason = "tests"\n' for use in asks)
@@ -259,16 +277,17 @@ python = {{ entry = "{entry}" }}
 [lifecycle]
 scale = "{scale}"
 {lifecycle}
-{more}
+[config]
+schema = "config.schema.json"
 {capabilities}
 """.encode()
-    tree = {"__init__.py": b"", "plugin.py": code.encode()}
+    tree = {"__init__.py": b"", "plugin.py": code.encode(), "config.schema.json": b'{"type": "object"}'}
     return make_package(read_manifest(manifest), manifest, tree, {}, source=f"{plugin}-{version}")
 
 
-def front(version: str = "1.0.0", *, listens: bool = True, lifecycle: str = "", code: str = FRONT) -> Package:
-    """The plugin of each process."""
-    text = code.replace("{version}", version).replace("{listens}", str(listens))
+def front(version: str = "1.0.0", *, listens: bool = True, lifecycle: str = "", start: str = "pass") -> Package:
+    """The plugin of each process. `start`: a line of Python that it runs when it starts."""
+    text = FRONT.replace("{version}", version).replace("{listens}", str(listens)).replace("{start}", start)
     return made(
         "acme.front", text, "front.plugin:Front", FRONT_ASKS, version=version, scale="each", lifecycle=lifecycle
     )
@@ -298,10 +317,10 @@ class Line:
             async with asyncio.timeout(20):
                 while True:
                     line = cls(*await asyncio.open_connection("127.0.0.1", port))
+                    others.append(line)
                     line.pid = (await line.raw("pid"))["pid"]
                     if pid is None or line.pid == pid:
-                        return line
-                    others.append(line)
+                        return others.pop()
         finally:
             for other in others:
                 await other.close()
@@ -383,13 +402,14 @@ class Office:
 
 @asynccontextmanager
 async def office(folder: Path, *, workers: int = 2, patience: float = 10.0, **options: Any) -> AsyncIterator[Office]:
-    """A kernel with workers. `patience` is long, because the machine may be busy; tests of it give another."""
+    """A kernel with workers. `before`: packages to install first. `patience` is long: the machine may be busy."""
     logged = options.pop("logged", [])
+    before: tuple[Package, ...] = options.pop("before", ())
     async with Kernel(
         folder, workers=workers, patience=patience, log_sink=lambda line: logged.append(json.loads(line)), **options
     ) as kernel:
-        await kernel.install(back(), consent=True)
-        await kernel.install(front(), consent=True)
+        for package in (*before, back(), front()):
+            await kernel.install(package, consent=True)
         await kernel.converged()
         found = Office(kernel, await kernel.request("front.where"))
         try:

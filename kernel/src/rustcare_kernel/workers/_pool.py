@@ -105,7 +105,8 @@ class WorkerPool:
         self._last: tuple[Message[Any], bytes] | None = None
         self._keepers: list[asyncio.Task[None]] = []
         self._watcher: asyncio.Task[None] | None = None
-        self._telling: asyncio.Handle | None = None
+        self._telling = False
+        self._loop = asyncio.get_running_loop()
         self._endings: set[asyncio.Task[None]] = set()
         self._closing = asyncio.Event()
 
@@ -141,8 +142,6 @@ class WorkerPool:
         for task in [*self._keepers, *([self._watcher] if self._watcher else [])]:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        if self._telling is not None:
-            self._telling.cancel()
         await asyncio.gather(*self._endings, return_exceptions=True)
 
     # one worker after the other
@@ -262,14 +261,15 @@ class WorkerPool:
         self.changed()
 
     def changed(self) -> None:
-        """What is wanted may be something else now: it is told soon."""
-        if self._telling is None and not self._closing.is_set():
-            self._telling = asyncio.get_running_loop().call_soon(self._tell)
+        """What is wanted may be something else now: it is told soon. May be called from any thread."""
+        if not self._telling and not self._closing.is_set():
+            self._telling = True
+            self._loop.call_soon_threadsafe(self._tell)
 
     def _tell(self) -> None:
-        if self._telling is not None:
-            self._telling.cancel()
-            self._telling = None
+        self._telling = False
+        if self._closing.is_set():
+            return
         desired = self._describe()
         if msgspec.structs.replace(desired, revision=0) == msgspec.structs.replace(self._desired, revision=0):
             return
