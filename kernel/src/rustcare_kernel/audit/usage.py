@@ -38,7 +38,8 @@ class Usage:
         totals: dict[tuple[str, str, str], tuple[int, int]] = {}
         worth = False
         # With many tenants there are many counters, and few of them changed: only for those is anything made.
-        known, digests = self._known, {}
+        known = self._known
+        digests: dict[str, str] = {}
         for key, count, refused in self._accounting.uses():
             uses, denied = known.get(key, (0, 0))
             if count == uses and refused == denied:
