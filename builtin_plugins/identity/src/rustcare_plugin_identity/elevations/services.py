@@ -37,6 +37,9 @@ class ElevationServices(Credentials):
         asked = message.data
         account = await self.own_account(message)
         session = await self._own_session(account, asked.session)
+        limits = self.sessions.limits(session.tenant, session.aal)
+        if session.level(limits, self.time()) < _LEVEL:
+            raise AssuranceTooLow(f"expected a session of AAL{_LEVEL}", hint="give a second factor first")
         bounds = bounds_under(self.elevation_settings, account.tenant)
         reason = asked.reason.strip()
         if not bounds.reason <= len(reason) <= _LONGEST:
@@ -47,9 +50,6 @@ class ElevationServices(Credentials):
             )
         if not 1 <= asked.minutes <= bounds.minutes:
             raise ElevationInvalid(f"expected 1 to {bounds.minutes} minutes, got {asked.minutes}", address="minutes")
-        limits = self.sessions.limits(session.tenant, session.aal)
-        if session.level(limits, self.time()) < _LEVEL:
-            raise AssuranceTooLow(f"expected a session of AAL{_LEVEL}", hint="give a second factor first")
         await self._nothing_in_force(session)
         now = self.time()
         made = Elevation(
