@@ -39,7 +39,7 @@ async def test_rows_are_published_by_tenant_in_their_order() -> None:
     log = Log()
     found = access(log)
     for number in range(6):
-        found.add("north" if number % 2 else "south", [number])
+        found.add("north" if number % 2 else "south", (number,))
     assert await found.flush()
     assert [(batch.tenant, batch.rows) for batch in log.batches] == [
         ("south", [[0], [2], [4]]),
@@ -53,10 +53,10 @@ async def test_what_cannot_be_recorded_is_kept_in_order() -> None:
     log = Log()
     found = access(log)
     log.broken = True
-    found.add("north", [1])
+    found.add("north", (1,))
     assert not await found.flush()
     assert found.failing == "audit.unavailable"
-    found.add("north", [2])
+    found.add("north", (2,))
     log.broken = False
     assert await found.flush()
     assert log.rows("north") == [[1], [2]]
@@ -68,11 +68,11 @@ async def test_when_there_is_no_room_requests_are_refused_or_rows_are_counted_as
     log.broken = True
     refusing = access(log, bound=5)
     for number in range(5):
-        refusing.add("north", [number])
+        refusing.add("north", (number,))
     assert refusing.full
     going_on = access(log, bound=5, refuse=False)
     for number in range(8):
-        going_on.add("north", [number])
+        going_on.add("north", (number,))
     assert not going_on.full
     assert (going_on.waiting, going_on.lost) == (5, 3)
 
@@ -83,7 +83,7 @@ async def test_batches_are_never_too_large() -> None:
     found = access(log, bound=10_000)
     rows = [[number, "x" * 300] for number in range(1000)]
     for row in rows:
-        found.add("north", row)
+        found.add("north", tuple(row))
     assert await found.flush()
     assert log.rows("north") == rows
     assert all(len(msgspec.json.encode(batch.rows)) <= BATCH_BYTES for batch in log.batches)
@@ -101,7 +101,7 @@ async def test_many_rows_are_published_at_once() -> None:
     found = AccessLog(publish, bound=100, interval=3600.0, many=3, refuse=True)
     running = asyncio.create_task(found.run())
     for number in range(3):
-        found.add("north", [number])
+        found.add("north", (number,))
     async with asyncio.timeout(10):
         await told.wait()
     running.cancel()

@@ -42,7 +42,7 @@ from .refusals import Refusals
 from .routes import Entry, RouteTable
 from .tenants import DEFAULT, Tenant, Tenants
 from .trace import Tracer
-from .visit import NOBODY, Visit
+from .visit import Visit
 
 __all__ = ["Credentials", "Pipeline"]
 
@@ -129,7 +129,7 @@ class Pipeline:
                 caller = visit.caller
                 self.access.add(
                     DEFAULT if tenant is None else tenant.id,
-                    [
+                    (
                         int(_time() * 1e6),
                         int(ended * 1e6),
                         visit.id,
@@ -138,7 +138,7 @@ class Pipeline:
                         "" if entry is None else entry.path,
                         status,
                         caller.session,
-                    ],
+                    ),
                 )
 
     async def _serve(self, visit: Visit, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -252,10 +252,7 @@ class Pipeline:
                 visit.path = path = "/" + rest
         found = self.routes.router.find(visit.method, path)
         if found is not None:
-            visit.entry = found.entry
-            visit.params = found.params
-            if found.entry is None:
-                visit.params = NOBODY
+            visit.entry, visit.params = found
         client = scope["client"]
         address = "" if client is None else client[0]
         scheme = scope["scheme"]
@@ -279,7 +276,10 @@ class Pipeline:
         visit.credential = self.finder.find(
             headers,
             state.get("certificate", "") if state else "",
-            address in LOOPBACK and not visit.secure and host.rpartition(":")[0] in LOOPBACK,
+            "cookie" in headers
+            and address in LOOPBACK
+            and not visit.secure
+            and (host.rpartition(":")[0] or host) in LOOPBACK,
         )
         return tenants.claimed(host, prefix, headers)
 
@@ -337,8 +337,7 @@ class Pipeline:
 
     async def _unknown(self, visit: Visit, claimed: Tenant | None, send: Send) -> None:
         """OPTIONS, and what no route answers."""
-        found = self.routes.router.find(visit.method, visit.path)
-        allowed = () if found is None else found.allowed
+        allowed = self.routes.router.allowed(visit.path)
         tenant = visit.tenant = self.tenants.resolved(claimed, "", True)
         await self.count(visit)
         if visit.method == "OPTIONS" and (allowed or visit.path == "*"):

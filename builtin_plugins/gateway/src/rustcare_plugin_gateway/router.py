@@ -8,11 +8,11 @@ this order, that knows the method.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from rustcare_sdk.routes import Segment, segments
 
-__all__ = ["Found", "Routable", "Router"]
+__all__ = ["Routable", "Router"]
 
 
 class Routable(Protocol):
@@ -25,14 +25,6 @@ class Routable(Protocol):
 
 
 E = TypeVar("E", bound=Routable)
-
-
-class Found(NamedTuple, Generic[E]):
-    """`entry` is None when the path is known, but not with this method; `allowed` says with which it is."""
-
-    entry: E | None
-    params: dict[str, str]
-    allowed: tuple[str, ...] = ()
 
 
 class _Node(Generic[E]):
@@ -73,27 +65,33 @@ class Router(Generic[E]):
                 node = node.words.setdefault(part.text, _Node())
         node.here.setdefault(entry.method, (entry, names))
 
-    def find(self, method: str, path: str) -> Found[E] | None:
-        """The route of a decoded path, or None when no route has it. HEAD is answered by what answers GET."""
+    def find(self, method: str, path: str) -> tuple[E, dict[str, str]] | None:
+        """The route of a decoded path, and its parameters; None when there is none. HEAD is answered by what answers GET."""
         known = self._words.get(path)
         if known is not None:
             entry = known.get(method)
             if entry is not None:
-                return Found(entry, {})
+                return entry, {}
         parts = path[1:].split("/") if path != "/" else []
         found = self._walk(self._root, parts, 0, (), method)
-        if found is None and method == "HEAD":
+        if found is None:
+            if method != "HEAD":
+                return None
             found = self._walk(self._root, parts, 0, (), "GET")
-        if found is not None:
-            (entry, names), values = found
-            return Found(entry, dict(zip(names, values, strict=True)))
+            if found is None:
+                return None
+        (entry, names), values = found
+        return entry, dict(zip(names, values, strict=True))
+
+    def allowed(self, path: str) -> tuple[str, ...]:
+        """The methods with which a path is answered, sorted; none when no route has it."""
         methods: set[str] = set()
-        self._methods(self._root, parts, 0, methods)
+        self._methods(self._root, path[1:].split("/") if path != "/" else [], 0, methods)
         if not methods:
-            return None
+            return ()
         if "GET" in methods:
             methods.add("HEAD")
-        return Found(None, {}, tuple(sorted({*methods, "OPTIONS"})))
+        return tuple(sorted({*methods, "OPTIONS"}))
 
     def _walk(
         self, node: _Node[E], parts: list[str], at: int, values: tuple[str, ...], method: str

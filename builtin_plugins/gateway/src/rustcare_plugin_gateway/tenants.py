@@ -112,7 +112,7 @@ class Tenants:
     def host(self, host: str) -> Tenant | None:
         """The tenant that is reached under a host (with or without a port)."""
         found = self._hosts.get(host)
-        if found is None and ":" in host:
+        if found is None and self._hosts and ":" in host:
             found = self._hosts.get(host.rpartition(":")[0])
         return found
 
