@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 
 from rustcare_plugin_identity.errors import InvalidAccount
 
@@ -36,18 +37,22 @@ _LOOKALIKES = str.maketrans(
 
 def folded(text: str) -> str:
     """NFKC and case folded, until neither changes anything: for sorting and searching."""
-    found = unicodedata.normalize("NFKC", text)
-    for _ in range(4):
-        after = unicodedata.normalize("NFKC", found.casefold())
-        if after == found:
-            break
-        found = after
-    return found
+    return _settled(text, lambda found: unicodedata.normalize("NFKC", found.casefold()))
 
 
 def key(text: str) -> str:
     """What is compared to find an account by its name or e-mail address."""
-    return unicodedata.normalize("NFKC", folded(text.strip()).translate(_LOOKALIKES))
+    return _settled(text, lambda found: folded(found).strip().translate(_LOOKALIKES))
+
+
+def _settled(text: str, change: Callable[[str], str]) -> str:
+    """Changed until it does not change any more; a few times are enough for every text that there is."""
+    for _ in range(8):
+        after = change(text)
+        if after == text:
+            break
+        text = after
+    return text
 
 
 def _script(character: str) -> str:
