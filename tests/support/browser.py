@@ -32,6 +32,7 @@ _ARGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+_NO_AUTOFILL = "if (window.PublicKeyCredential) PublicKeyCredential.isConditionalMediationAvailable = async () => false"
 _PLACES = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome-stable", "/usr/bin/google-chrome")
 _MISSING: list[str] = []
 
@@ -92,10 +93,17 @@ class Device:
     authenticator: str = ""
 
     @classmethod
-    async def open(cls, browser: Browser, *, authenticator: bool = True, **options: Any) -> Device:
-        """A new window with nothing in it. `options` are Playwright's for a context (`color_scheme`, `viewport`, …)."""
+    async def open(
+        cls, browser: Browser, *, authenticator: bool = True, autofill: bool = False, **options: Any
+    ) -> Device:
+        """A new window with nothing in it. `options` are Playwright's for a context (`color_scheme`, `viewport`, …).
+
+        `autofill`: a form that may be filled in with a passkey is, at once: the authenticator's user agrees to everything.
+        """
         context = await browser.new_context(**options)
         context.set_default_timeout(15_000)
+        if not autofill:
+            await context.add_init_script(_NO_AUTOFILL)
         page = await context.new_page()
         made = cls(context, page, await context.new_cdp_session(page))
         if authenticator:

@@ -20,7 +20,7 @@ _DAYS = 180.0
 
 
 class Activity(Struct, frozen=True):
-    """One thing that happened. `action` and `outcome` are those of the `SecurityEvent`."""
+    """One thing that happened. `action` and `outcome` are those of the `SecurityEvent`, with its `kind` behind a colon."""
 
     action: str
     outcome: str
@@ -84,4 +84,5 @@ class ActivityServices(Services):
             action, outcome=outcome, account=account, session=session, code=code, address=address, details=details
         )
         if account:
-            await self.activities.add(account, action, outcome, address)
+            kind = (details or {}).get("kind", "")
+            await self.activities.add(account, f"{action}:{kind}" if kind else action, outcome, address)

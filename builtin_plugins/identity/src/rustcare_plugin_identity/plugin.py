@@ -8,7 +8,6 @@ from .accounts import Accounts, Groups
 from .accounts.exchange import ExchangeServices
 from .accounts.group_services import GroupServices
 from .accounts.services import AccountServices
-from .activity import ActivityServices
 from .api import ApiRoutes
 from .base import Services
 from .credentials import Credentials
@@ -37,7 +36,6 @@ class Identity(
     LoginServices,
     RecoveryServices,
     TenantServices,
-    ActivityServices,
     FactorServices,
     ApiRoutes,
     ScimRoutes,

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 from rustcare_sdk.context import Secrets
 from rustcare_sdk.contracts import crypto
-from rustcare_sdk.errors import RustCareError
 
 __all__ = ["FACTORS_KEY", "SECRET", "KeyedHash", "KeyringSealer"]
 
@@ -23,7 +22,6 @@ FACTORS_KEY = "identity-factors"
 #: The secret of the keyed hash under which recovery codes and challenges are known again.
 SECRET = "identity.factors"
 
-_UNKNOWN = "crypto.key-unknown"
 _TIMEOUT = 30.0
 T = TypeVar("T")
 
@@ -37,19 +35,15 @@ class KeyringSealer:
 
     def __init__(self, request: Callable[..., Awaitable[Any]]) -> None:
         self._request = request
+        self._made = False
 
     async def seal(self, tenant: str, account: str, data: bytes) -> bytes:
         """A ciphertext that only this account's row can hold."""
+        if not self._made:  # it is made when first needed; the keyring answers an old one as it is
+            await self._ask(crypto.KEY_CREATE, crypto.KeyCreateRequest(FACTORS_KEY, "aes256-gcm"), crypto.KeyInfo)
+            self._made = True
         asked = crypto.EncryptRequest(FACTORS_KEY, [crypto.PlainItem(data, _bound(tenant, account))])
-        try:
-            reply = await self._ask(crypto.ENCRYPT, asked, crypto.EncryptReply)
-        except RustCareError as error:
-            if error.code != _UNKNOWN:
-                raise
-            made = crypto.KeyCreateRequest(FACTORS_KEY, "aes256-gcm")
-            await self._ask(crypto.KEY_CREATE, made, crypto.KeyInfo)
-            reply = await self._ask(crypto.ENCRYPT, asked, crypto.EncryptReply)
-        return reply.ciphertexts[0]
+        return (await self._ask(crypto.ENCRYPT, asked, crypto.EncryptReply)).ciphertexts[0]
 
     async def unseal(self, tenant: str, account: str, data: bytes) -> bytes:
         """What `seal` was given."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 from rustcare_sdk import Message, serve
 from rustcare_sdk.contracts import identity
 
-from rustcare_plugin_identity.base import Services
+from rustcare_plugin_identity.accounts import Account
+from rustcare_plugin_identity.login.gate import Gate
+from rustcare_plugin_identity.mail import templates as texts
 
 from .factors import Factors
 from .keyring import KeyedHash, KeyringSealer
@@ -17,7 +19,7 @@ from .relying_party import FactorRules
 __all__ = ["FactorServices"]
 
 
-class FactorServices(Services):
+class FactorServices(Gate):
     """List, add, rename and remove factors; recovery codes."""
 
     factors: Factors
@@ -62,7 +64,7 @@ class FactorServices(Services):
         """Take an authenticator app into use."""
         account, asked = await self.own_account(message), message.data
         made = await self.factors.confirm_totp(account, asked.enrolment, asked.code)
-        await self.event("mfa.added", account=account.id, details={"kind": "totp"})
+        await self._factor_told(account, "added", "totp")
         return identity.FactorReply(made)
 
     @serve(identity.MFA_PASSKEY_BEGIN)
@@ -76,7 +78,7 @@ class FactorServices(Services):
         """Take a new passkey into use."""
         account, asked = await self.own_account(message), message.data
         made = await self.factors.finish_passkey(account, asked.origin, asked.answer, asked.name)
-        await self.event("mfa.added", account=account.id, details={"kind": "passkey"})
+        await self._factor_told(account, "added", "passkey")
         return identity.FactorReply(made)
 
     @serve(identity.MFA_RECOVERY_GENERATE)
@@ -85,6 +87,7 @@ class FactorServices(Services):
         account = await self.own_account(message)
         codes = await self.factors.recovery.generate(account.id)
         await self.event("mfa.recovery-generated", account=account.id)
+        await self._factor_mailed(account, "new recovery codes were made for")
         return identity.RecoveryReply(codes)
 
     @serve(identity.MFA_RENAME)
@@ -98,8 +101,19 @@ class FactorServices(Services):
         """Take a factor away."""
         account = await self.own_account(message)
         kind = await self.factors.remove(account, message.data.factor)
-        await self.event("mfa.removed", account=account.id, details={"kind": kind})
+        await self._factor_told(account, "removed", kind)
         return await self._listed(account.id)
+
+    async def _factor_told(self, account: Account, what: str, kind: str) -> None:
+        await self.event(f"mfa.{what}", account=account.id, details={"kind": kind})
+        way = "a passkey" if kind == "passkey" else "an authenticator app"
+        await self._factor_mailed(account, f"{way} was {'added to' if what == 'added' else 'removed from'}")
+
+    async def _factor_mailed(self, account: Account, what: str) -> None:
+        """Write to the account's owner, so that who did not do it learns of it."""
+        name = account.display_name or account.name
+        await self.notify(account, texts.factors_changed(self.house(account.tenant), name, what, self.shown_time()))
+        self.mails.wake()
 
     async def _listed(self, account: str) -> identity.FactorsReply:
         return identity.FactorsReply(await self.factors.infos(account), await self.factors.recovery.left(account))

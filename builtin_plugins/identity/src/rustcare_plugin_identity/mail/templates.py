@@ -12,6 +12,7 @@ __all__ = [
     "Mail",
     "already_registered",
     "email_changed",
+    "factors_changed",
     "invite",
     "new_device",
     "password_changed",
@@ -138,4 +139,14 @@ def email_changed(house: str, name: str, when: str) -> Mail:
         _greeting(name),
         f"your account at {_line(house)} has another e-mail address from now on ({_line(when)}).",
         "If it was not you, tell your administrator at once.",
+    )
+
+
+def factors_changed(house: str, name: str, what: str, when: str) -> Mail:
+    """A way to sign in was added or removed. `what`: which, in words that we choose."""
+    return _mail(
+        f"The ways to sign in to your account at {house} have changed",
+        _greeting(name),
+        f"{what} your account at {_line(house)} ({_line(when)}).",
+        "If it was not you, end all other sessions, change your password, and tell your administrator at once.",
     )

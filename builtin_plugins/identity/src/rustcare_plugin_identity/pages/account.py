@@ -20,26 +20,44 @@ from .browser import client_of
 __all__ = ["AccountPages", "KeyForm", "NameSessionForm", "PasswordForm", "SessionForm"]
 
 _ACTIONS = {
-    "login.succeeded": "Signed in",
-    "login.failed": "Sign-in",
-    "login.stepped-up": "Showed again who you are",
-    "login.step-up": "Showed again who you are",
-    "account.locked": "Locked after wrong passwords",
-    "account.unlocked": "Unlocked by an administrator",
     "account.created": "The account was made",
-    "account.password": "Changed the password",
-    "account.password-changed": "Changed the password",
-    "account.reset-mfa": "All second factors were taken away by an administrator",
-    "mfa.added": "Added a way to sign in",
-    "mfa.removed": "Removed a way to sign in",
-    "mfa.recovery-generated": "Made new recovery codes",
-    "session.ended": "Ended a session",
-    "key.created": "Made an API key",
-    "key.revoked": "Ended an API key",
+    "account.enabled": "Enabled by an administrator",
+    "account.disabled": "Disabled by an administrator",
+    "account.locked": "Locked after wrong passwords",
+    "account.registered": "The account was made",
+    "account.unlocked": "Unlocked by an administrator",
+    "account.updated": "The account was changed",
     "device.approved": "Connected a device",
     "device.refused": "Refused a device",
+    "elevation.assumed": "Began to act for somebody else",
     "elevation.break-glass": "Began emergency access",
-    "elevation.ended": "Emergency access ended",
+    "elevation.delegated": "Let somebody else act for you",
+    "elevation.ended": "An elevated access ended",
+    "elevation.laid-down": "Laid down an elevated access",
+    "elevation.reviewed": "An emergency access was reviewed",
+    "email.verified": "Confirmed the e-mail address",
+    "invitation.accepted": "Accepted the invitation",
+    "invitation.sent": "Invited by an administrator",
+    "key.bound": "Added a client certificate",
+    "key.created": "Made an API key",
+    "key.revoked": "Ended an API key",
+    "login.failed": "Sign-in",
+    "login.step-up": "Showed again who you are",
+    "login.succeeded": "Signed in",
+    "login.succeeded:device": "Signed in a device",
+    "mfa.added:passkey": "Added a passkey",
+    "mfa.added:totp": "Added an authenticator app",
+    "mfa.recovery-generated": "Made new recovery codes",
+    "mfa.removed:passkey": "Removed a passkey",
+    "mfa.removed:totp": "Removed an authenticator app",
+    "mfa.reset": "All second factors were taken away by an administrator",
+    "password.change": "Changed the password",
+    "recovery.requested": "Asked for a new password by mail",
+    "session.ended": "Ended a session",
+    "setup.finished": "Set up this system",
+    "token.issued": "Made an access token",
+    "token.reused": "A stolen token was noticed, and ended",
+    "token.revoked": "Ended a token",
 }
 
 
@@ -201,10 +219,16 @@ def _advice(has_password: bool, factors: identity.FactorsReply) -> Sequence[str]
 def _told(found: Sequence[Activity]) -> list[dict[str, Any]]:
     return [
         {
-            "text": _ACTIONS.get(item.action, item.action.replace(".", " ").replace("-", " ").capitalize()),
+            "text": _described(item.action),
             "failed": item.outcome == "failure",
             "time": item.at,
             "address": item.address,
         }
         for item in found
     ]
+
+
+def _described(action: str) -> str:
+    """What an action was, in words; its kind matters where there are words for that."""
+    plain = action.partition(":")[0]
+    return _ACTIONS.get(action) or _ACTIONS.get(plain) or plain.replace(".", " ").replace("-", " ").capitalize()

@@ -65,8 +65,9 @@ _TEXTS: Mapping[str, str] = {
 
 def says(error: RustCareError) -> str:
     """What a person is told of an error. Never a text that could hold what somebody typed."""
-    if error.code == "identity.password-refused":
-        return error.hint or error.message
+    if error.code == "identity.password-refused":  # "expected …, got …": the first half is the rule
+        rule = error.message.removeprefix("expected ").partition(", got")[0]
+        return f"It must be {rule}: {error.hint}." if rule.startswith("a ") else f"It must have {rule}: {error.hint}."
     if error.code in ("identity.last-factor", "identity.invalid-account", "identity.elevation-invalid"):
         text = error.hint or error.message
         return text[:1].upper() + text[1:] + "."
