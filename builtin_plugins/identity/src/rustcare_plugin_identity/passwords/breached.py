@@ -38,8 +38,8 @@ class Breached:
         try:
             if self._folder:
                 first = min(entry.name for entry in os.scandir(self._path) if entry.name.endswith(".txt"))
-                line = (self._path / first).open("rb").readline()
-                self._kind = _kind(len(line.split(b":")[0]) + _PREFIX)
+                with (self._path / first).open("rb") as file:
+                    self._kind = _kind(len(file.readline().split(b":")[0]) + _PREFIX)
             else:
                 with self._path.open("rb") as file:
                     self._kind = _kind(len(file.readline().split(b":")[0]))
@@ -68,9 +68,12 @@ class Breached:
             # The line that is sought begins in [low, high).
             while low < high:
                 middle = (low + high) // 2
-                file.seek(middle)
                 if middle > low:
-                    file.readline()  # the rest of a line that began before
+                    # The first line that begins at `middle` or later: none begins in between.
+                    file.seek(middle - 1)
+                    file.readline()
+                else:
+                    file.seek(low)
                 begin = file.tell()
                 if begin >= high:
                     high = middle

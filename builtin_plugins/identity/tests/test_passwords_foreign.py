@@ -1,0 +1,189 @@
+"""Hashes of other systems: right once, then replaced by one of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import Callable
+
+import bcrypt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rustcare_plugin_identity.passwords import Hasher
+from rustcare_plugin_identity.passwords.foreign import is_foreign, keyring_form, known, verify
+
+
+def b64(data: bytes) -> str:
+    """As Django writes it."""
+    return base64.b64encode(data).decode()
+
+
+def ab64(data: bytes) -> str:
+    """As passlib writes it."""
+    return b64(data).rstrip("=").replace("+", ".")
+
+
+def made(form: str, password: str) -> str:
+    """A hash as the other system makes it, at a cost that tests can bear."""
+    data, salt = password.encode(), b"0123456789abcdef"
+    if form == "bcrypt":
+        return bcrypt.hashpw(data[:72], bcrypt.gensalt(4)).decode()
+    if form == "bcrypt 2y":
+        return made("bcrypt", password).replace("$2b$", "$2y$")
+    if form == "django bcrypt":
+        return "bcrypt$" + made("bcrypt", password)
+    if form == "django bcrypt_sha256":
+        return "bcrypt_sha256$" + made("bcrypt", hashlib.sha256(data).hexdigest())
+    if form.startswith("django pbkdf2"):
+        name = form.rpartition("_")[2]
+        return f"pbkdf2_{name}$1000${salt.decode()}${b64(hashlib.pbkdf2_hmac(name, data, salt, 1000))}"
+    if form == "django scrypt":
+        return f"scrypt${salt.decode()}$1024$8$1${b64(hashlib.scrypt(data, salt=salt, n=1024, r=8, p=1, dklen=64))}"
+    if form.startswith("passlib pbkdf2"):
+        name = form.rpartition("_")[2]
+        word = "pbkdf2" if name == "sha1" else f"pbkdf2-{name}"
+        return f"${word}$1000${ab64(salt)}${ab64(hashlib.pbkdf2_hmac(name, data, salt, 1000))}"
+    assert form == "passlib scrypt"
+    return f"$scrypt$ln=10,r=8,p=1${ab64(salt)}${ab64(hashlib.scrypt(data, salt=salt, n=1024, r=8, p=1, dklen=32))}"
+
+
+FORMS = ["bcrypt", "bcrypt 2y", "django bcrypt", "django bcrypt_sha256", "django pbkdf2_sha256", "django pbkdf2_sha1"]
+FORMS += ["django scrypt", "passlib pbkdf2_sha1", "passlib pbkdf2_sha256", "passlib pbkdf2_sha512", "passlib scrypt"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("password", ["secret", "пароль", "a" * 100, ""])
+def test_a_hash_is_of_its_password_alone(form: str, password: str) -> None:
+    """Every form of every system in the table."""
+    encoded = made(form, password)
+    assert known(encoded)
+    assert is_foreign(encoded)
+    assert verify(encoded, password)
+    assert not verify(encoded, "x" + password)
+
+
+PBKDF2 = bytes.fromhex(
+    "55ac046e56e3089fec1691c22544b605f94185216dde0465e68b9d57c20dacbc"
+    "49ca9cccf179b645991664b39d77ef317c71b845b1e30bd509112041d3a19783"
+)
+SCRYPT = bytes.fromhex(
+    "7023bdcb3afd7348461c06cd81fd38ebfda8fbba904f8e3ea9b543f6545da1f2"
+    "d5432955613f0fcf62d49705242a9af9e61e85dc0d651e40dfcf017b45575887"
+)
+
+
+@pytest.mark.parametrize(
+    ("encoded", "password"),
+    [
+        # jBCrypt's test vectors.
+        ("$2a$06$m0CrhHm10qJ3lXRY.5zDGO3rS2KdeeWLuGmsfGlMfOxih58VYVfxe", "a"),
+        ("$2a$06$If6bvum7DFjUnE9p2uDeDu0YHzrHM6tf.iqN8.yx.jNN1ILEf7h0i", "abc"),
+        # RFC 7914, sections 11 (PBKDF2-HMAC-SHA256) and 12 (scrypt).
+        (f"pbkdf2_sha256$1$salt${b64(PBKDF2)}", "passwd"),
+        (f"scrypt$SodiumChloride$16384$8$1${b64(SCRYPT)}", "pleaseletmein"),
+    ],
+)
+def test_published_vectors(encoded: str, password: str) -> None:
+    """Hashes that others have published."""
+    assert verify(encoded, password)
+    assert not verify(encoded, password + "x")
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        "",
+        "x",
+        "secret",
+        "$2b$31$" + "a" * 53,
+        "$2b$04$short",
+        "$1$abc$def",
+        "pbkdf2_sha256$999999999$salt$" + b64(b"x" * 32),
+        "pbkdf2_sha256$1000$salt$!!",
+        "$scrypt$ln=29,r=8,p=1$c2FsdA$" + ab64(b"x" * 32),
+        "scrypt$salt$1000$8$1$" + b64(b"x" * 64),
+        "pbkdf2_sha256$0$salt$" + b64(b"x" * 32),
+        "$pbkdf2-sha256$1000$c2FsdA",
+        "ünicode$",
+        "md5$salt$hash",
+        "$2b$04$" + "a" * 2000,
+    ],
+)
+def test_what_is_no_hash_or_too_costly_is_of_no_password(encoded: str) -> None:
+    """It is refused before anything is computed."""
+    assert not known(encoded)
+    assert not verify(encoded, "secret")
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_looked_at_without_an_error(text: str) -> None:
+    """What an import brings can be anything."""
+    known(text)
+    assert not verify(f"${text}", "secret")
+
+
+def test_argon2_is_the_keyrings() -> None:
+    """Also in the form of Django, which puts a word before it."""
+    encoded = "$argon2id$v=19$m=102400,t=2,p=8$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA"
+    assert known(encoded)
+    assert known("argon2" + encoded)
+    assert not is_foreign("argon2" + encoded)
+    assert keyring_form("argon2" + encoded) == encoded
+
+
+class Keyring:
+    """Hashes that say what they are of, and counts what it is asked."""
+
+    def __init__(self, wait: Callable[[], None] = lambda: None) -> None:
+        self.made: list[str] = []
+        self.compared: list[str] = []
+
+    async def make(self, password: str) -> str:
+        await asyncio.sleep(0)
+        self.made.append(password)
+        return f"$ours${password}"
+
+    async def compare(self, encoded: str, password: str) -> tuple[bool, bool]:
+        self.compared.append(encoded)
+        return encoded == f"$ours${password}", encoded.startswith("$argon2id$")
+
+
+async def test_a_foreign_hash_is_replaced_when_it_was_right() -> None:
+    """A right foreign hash is to be made anew; a wrong one stays, as does one of ours."""
+    keyring = Keyring()
+    hasher = Hasher(keyring.make, keyring.compare, lambda size: b"r" * size)
+    try:
+        foreign = made("bcrypt", "secret")
+        assert await hasher.verify(foreign, "secret") == (True, True)
+        assert await hasher.verify(foreign, "wrong") == (False, False)
+        assert await hasher.verify("$ours$secret", "secret") == (True, False)
+    finally:
+        hasher.close()
+
+
+async def test_nobody_costs_what_somebody_costs() -> None:
+    """Without a hash the keyring compares all the same, once; what it compares with is made once, by whoever comes first."""
+    keyring = Keyring()
+    hasher = Hasher(keyring.make, keyring.compare, lambda size: b"r" * size)
+    try:
+        await asyncio.gather(*(hasher.verify("", "secret") for _ in range(5)), hasher.verify("$ours$x", "x"))
+        assert len(keyring.made) == 1
+        assert len(keyring.compared) == 6
+        assert await hasher.verify("", (b"r" * 24).hex()) == (False, False)
+    finally:
+        hasher.close()
+
+
+async def test_passwords_are_normal_before_they_are_hashed() -> None:
+    """However a keyboard composes it; a foreign hash is tried as typed too, since others did not compose."""
+    keyring = Keyring()
+    hasher = Hasher(keyring.make, keyring.compare, lambda size: b"r" * size)
+    try:
+        assert await hasher.hash("e\u0301") == "$ours$\u00e9"
+        assert await hasher.verify("$ours$\u00e9", "e\u0301") == (True, False)
+        assert await hasher.verify(made("bcrypt", "e\u0301"), "e\u0301") == (True, True)
+        assert await hasher.verify(made("bcrypt", "\u00e9"), "e\u0301") == (True, True)
+    finally:
+        hasher.close()
