@@ -85,6 +85,24 @@ async def test_callers_of_the_default_tenant_are_known_elsewhere_as_what_they_ar
         assert (await authenticated(h, credential, "north")).tenant == "default"
 
 
+async def test_a_session_that_waits_for_a_second_factor_is_good_for_nothing_else() -> None:
+    """AAL0: no scopes, no roles, no tokens; it does not become AAL1 by growing old."""
+    settings = {"sessions": {"absolute": 86400, "idle": 86400, "aal1": {"absolute": 2592000}}}
+    async with identity_plugin({"settings": settings}) as h:
+        ann = await person(h, roles=["administrator"])
+        session, credential = await signed_in(h, ann, aal=0)
+        for _ in range(2):
+            found = await authenticated(h, credential)
+            assert (found.aal, found.scopes, found.roles) == (0, (), ())
+            with pytest.raises(RustCareError) as caught:
+                asked = identity.IssueRequest(session=session.id)
+                await h.request(identity.TOKEN_ISSUE, asked, principal=ann.principal)
+            assert caught.value.code == "identity.token-forbidden"
+            await h.database.execute("UPDATE sessions SET authenticated = 0 WHERE id = ?", (session.id,))
+        _, credential = await sessions_of(h).raise_aal(session.id, 2, ["otp"])
+        assert (await authenticated(h, credential)).scopes == ("admin",)
+
+
 async def test_a_disabled_tenant_lets_nobody_in() -> None:
     """Nor out again: sessions are good when it is enabled anew."""
     async with identity_plugin() as h:

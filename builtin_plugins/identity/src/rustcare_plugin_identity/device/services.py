@@ -51,7 +51,7 @@ class DeviceServices(TokenServices, Credentials):
         asked = message.data
         account = await self.own_account(message)
         session = await self.sessions.get(asked.session) if asked.session else None
-        if session is None or (session.tenant, session.account) != (account.tenant, account.id):
+        if session is None or (session.tenant, session.account) != (account.tenant, account.id) or not session.aal:
             raise SessionUnknown("expected the caller's own session", hint="sign in with a browser", address="session")
         await self._waiting(message.tenant, message.principal, asked.user_code)
         action = "device.approved" if asked.approve else "device.refused"

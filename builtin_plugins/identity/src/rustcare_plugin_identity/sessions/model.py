@@ -23,6 +23,7 @@ def digest_of(credential: str) -> str:
 
 class Session(msgspec.Struct, frozen=True):
     """A row. `kind` `browser`: its credential is a cookie; `token`: tokens carry its id as `sid`, and it has no cookie.
+    `aal` 0: its user must enrol a second factor first, and may do nothing else.
 
     `authenticated`: when its user last proved who they are, to the level `aal` by the methods `amr` (RFC 8176). `expires`:
     the latest end there can be. `parent`: a session that it ends with. `elevation`: the one in force in it, if any.
@@ -61,7 +62,7 @@ class Session(msgspec.Struct, frozen=True):
 
     def level(self, limits: Limits, now: float) -> int:
         """The assurance level that still holds: one above 1 wears off when who it is was proved too long ago."""
-        return self.aal if now < self.authenticated + limits.absolute else 1
+        return self.aal if now < self.authenticated + limits.absolute else min(self.aal, 1)
 
     def info(self, limits: Limits, current: str = "") -> SessionInfo:
         """As it is told. `current`: the id of the session that asks."""

@@ -11,6 +11,7 @@ from rustcare_plugin_identity.tenants import DEFAULT
 
 from .errors import CredentialRefused, SessionUnknown
 from .limits import KEEP
+from .rights import Held
 
 __all__ = ["SessionServices"]
 
@@ -46,7 +47,7 @@ class SessionServices(Credentials):
         account = await self.accounts.get(session.tenant, session.account) if session is not None else None
         if session is None or account is None or not self._good(account, asked.tenant):
             raise _refused()
-        held = await self.rights.of(account, session)
+        held = await self.rights.of(account, session) if session.aal else Held((), ())
         now = self.time()
         limits = self.sessions.limits(session.tenant, session.aal)
         ends = [now + KEEP, session.idle_at(limits), *([held.until] if held.until else [])]

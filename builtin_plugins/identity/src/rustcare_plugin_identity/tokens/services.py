@@ -70,7 +70,7 @@ class TokenServices(Credentials):
         if not id:
             return None
         session = await self.sessions.get(id)
-        if session is None or (session.tenant, session.account) != (account.tenant, account.id):
+        if session is None or (session.tenant, session.account) != (account.tenant, account.id) or not session.aal:
             raise TokenForbidden("expected a session of this account that has not ended", address="session")
         return session
 
