@@ -244,6 +244,7 @@ FRONT_ASKS = (
     "bus:subscribe@jobs.>",
     "bus:request@back.*",
     "bus:request@front.*",
+    "bus:request@test.call",
     "bus:publish@news.>",
     "bus:publish@jobs.>",
     "bus:originate@*",
