@@ -94,8 +94,8 @@ async def test_a_session_that_waits_for_a_second_factor_is_good_for_nothing_else
         for _ in range(2):
             found = await authenticated(h, credential)
             assert (found.aal, found.scopes, found.roles) == (0, (), ())
+            asked = identity.IssueRequest(session=session.id)
             with pytest.raises(RustCareError) as caught:
-                asked = identity.IssueRequest(session=session.id)
                 await h.request(identity.TOKEN_ISSUE, asked, principal=ann.principal)
             assert caught.value.code == "identity.token-forbidden"
             await h.database.execute("UPDATE sessions SET authenticated = 0 WHERE id = ?", (session.id,))
