@@ -86,10 +86,6 @@ class Connection(HttpToolsProtocol):
         if exc is None:
             self.transport.close()
 
-    def eof_received(self) -> bool:  # type: ignore[override]
-        # A client that has said all it had to say may still read, while its answer is under way.
-        return self.phase == ANSWER
-
     def data_received(self, data: bytes) -> None:
         if self.phase == LINGER or self.upgraded:
             return
