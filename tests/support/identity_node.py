@@ -1,7 +1,7 @@
 """A kernel with a keyring and the identity plugin in a process of its own, to be asked over its pipes, and to be killed.
 
-`python -m tests.support.identity_node DATA [CONFIG]` (JSON) prints `ready`, then answers lines of JSON on standard input, many at
-once: `{"id": 1, "service": "identity.jwks", "data": {}, "tenant": "default", "principal": "operator"}`. Each gets a line
+`python -m tests.support.identity_node DATA [CONFIG]` (JSON) prints `ready`, then answers lines of JSON on standard input, many
+at once: `{"id": 1, "service": "identity.jwks", "data": {}, "tenant": "default", "principal": "operator"}`. Each gets a line
 `{"id": 1, "answer": …}` or `{"id": 1, "error": "identity.…"}` on standard output.
 """
 

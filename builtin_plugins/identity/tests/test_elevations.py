@@ -135,6 +135,31 @@ async def test_emergency_access_takes_a_second_factor_a_reason_and_bounds() -> N
         assert await h.database.fetch("SELECT * FROM elevations") == []
 
 
+async def test_administrators_are_written_to_in_the_same_commit() -> None:
+    """Those of the tenant with an address that is theirs, but for whoever did it; the reason stays out of the mail."""
+    config = {"mail": {"host": "127.0.0.1", "port": 9, "security": "none"}}
+    async with identity_plugin(config) as h:
+        plugin: Any = h.plugin
+        await plugin.tenants.put(identity.TenantRequest("north"))
+        for name, tenant, verified, roles in (
+            ("root", "default", True, ["administrator"]),
+            ("boss", "default", True, ["administrator"]),
+            ("new", "default", False, ["administrator"]),
+            ("ann", "default", True, []),
+            ("far", "north", True, ["administrator"]),
+        ):
+            await plugin.accounts.create(
+                tenant, name=name, email=f"{name}@example.org", email_verified=verified, roles=roles
+            )
+        root = await plugin.accounts.find("default", "root")
+        session, _ = await signed_in(h, root, aal=2)
+        await break_glass(h, root.principal, session.id)
+        mails = await h.database.fetch("SELECT recipient, subject, body FROM mails")
+        assert [mail["recipient"] for mail in mails] == ["boss@example.org"]
+        assert "Emergency access" in mails[0]["subject"]
+        assert "unconscious" not in mails[0]["body"]
+
+
 async def test_only_that_session_is_elevated_and_only_once() -> None:
     """Another device of the same person stays what it was."""
     async with identity_plugin() as h:

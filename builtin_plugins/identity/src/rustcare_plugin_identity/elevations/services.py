@@ -1,7 +1,8 @@
 """Elevations on the bus. Each is told as a security event, confirmed, before it takes effect: none is silent.
 
-`identity.event` has the actions `elevation.break-glass` (with `alert`, for the tenant's administrators), `elevation.delegated`,
-`elevation.assumed`, `elevation.laid-down`, `elevation.ended` and `elevation.reviewed` (with `alert` when it was misuse).
+`identity.event` has the actions `elevation.break-glass` (with `alert`), `elevation.delegated`, `elevation.assumed`,
+`elevation.laid-down`, `elevation.ended` and `elevation.reviewed` (with `alert` when it was misuse). The tenant's administrators
+get a mail of each break-glass access as well.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from rustcare_sdk.contracts import identity
 
 from rustcare_plugin_identity.accounts import Account
 from rustcare_plugin_identity.credentials import ADMIN, WRITE, Credentials
+from rustcare_plugin_identity.login.gate import Gate
+from rustcare_plugin_identity.mail import templates as texts
 from rustcare_plugin_identity.sessions.errors import AssuranceTooLow, SessionUnknown
 from rustcare_plugin_identity.sessions.model import Session
 from rustcare_plugin_identity.sessions.scopes import checked, narrowed
@@ -28,7 +31,7 @@ _REVIEWERS = (WRITE, "audit.read")
 _LONGEST = 2000  # characters of a reason or a note
 
 
-class ElevationServices(Credentials):
+class ElevationServices(Gate, Credentials):
     """Break-glass, delegate, assume, list, review and end."""
 
     @serve(identity.BREAK_GLASS)
@@ -68,7 +71,7 @@ class ElevationServices(Credentials):
             now + asked.minutes * 60,
         )
         await self._told(made, "elevation.break-glass", role=made.role, minutes=str(asked.minutes), alert="break-glass")
-        await self._put_in_force(made, session)
+        await self._put_in_force(made, session, account)
         return made.info(now)
 
     @serve(identity.DELEGATE)
@@ -197,11 +200,32 @@ class ElevationServices(Credentials):
                 "something else is in force in this session", hint="lay it down first", address="session"
             )
 
-    async def _put_in_force(self, made: Elevation, session: Session) -> None:
+    async def _put_in_force(self, made: Elevation, session: Session, account: Account) -> None:
+        """With the mails to the administrators in the same commit: there is no access of which they are not told."""
+        watchers = await self._watchers(account)
         async with self.ctx.db.transaction() as tx:
             await self.elevations.insert(tx, made)
             told = await self.sessions.elevate(tx, session.id, made.id)
+            for watcher in watchers:
+                mail = texts.emergency_access(
+                    self.house(made.tenant),
+                    watcher.display_name or watcher.name,
+                    account.display_name or account.name,
+                    made.role,
+                    round((made.ends - made.begun) / 60),
+                    self.shown_time(),
+                )
+                await self.mails.put(watcher.tenant, watcher.email, mail, tx)
+        self.mails.wake()
         await self.tell(told)
+
+    async def _watchers(self, account: Account) -> list[Account]:
+        """The tenant's administrators who can be written to, but for the one who does it."""
+        if not self.mails.available:
+            return []
+        ids = await self.accounts.holders(account.tenant, "administrator")
+        found = [await self.accounts.get(account.tenant, id) for id in ids if id != account.id]
+        return [one for one in found if one is not None and one.email and one.email_verified]
 
     async def _ended(self, found: Elevation, by: str) -> identity.ElevationInfo:
         """End it everywhere, with the tokens that were made under it. One that has ended already stays so."""

@@ -12,6 +12,7 @@ __all__ = [
     "Mail",
     "already_registered",
     "email_changed",
+    "emergency_access",
     "factors_changed",
     "invite",
     "new_device",
@@ -149,4 +150,15 @@ def factors_changed(house: str, name: str, what: str, when: str) -> Mail:
         _greeting(name),
         f"{what} your account at {_line(house)} ({_line(when)}).",
         "If it was not you, end all other sessions, change your password, and tell your administrator at once.",
+    )
+
+
+def emergency_access(house: str, name: str, who: str, role: str, minutes: int, when: str) -> Mail:
+    """To an administrator: somebody has broken the glass. The reason is not here, since it may speak of a patient."""
+    return _mail(
+        f"Emergency access at {house}",
+        _greeting(name),
+        f"an emergency access was begun at {_line(house)}:",
+        f"    by:     {_line(who)}\n    role:   {_line(role)}\n    for:    {minutes} minutes\n    time:   {_line(when)}",
+        "The reason that was given is with it. Somebody other than its user has to review it when it is over.",
     )
