@@ -12,7 +12,7 @@ from typing import Any, Literal
 from rustcare_sdk.context import Context
 from rustcare_sdk.contracts.http import Caller
 from rustcare_sdk.contracts.identity import AUTHENTICATE, Authenticated, AuthenticateRequest, Revocation
-from rustcare_sdk.errors import ServiceError
+from rustcare_sdk.errors import RustCareError
 
 from rustcare_plugin_gateway.errors import Unauthenticated
 
@@ -56,7 +56,9 @@ class Authenticator:
             found: Authenticated = await self._ctx.request(
                 AUTHENTICATE, AuthenticateRequest(kind, credential, tenant, address), type=Authenticated
             )
-        except ServiceError as error:
+        except RustCareError as error:
+            if not error.code.startswith("identity."):
+                raise
             raise Unauthenticated("expected a credential that is valid", error="invalid_token") from error
         caller = Caller(
             found.principal,
