@@ -37,7 +37,6 @@ class Grant(Struct, frozen=True):
     session: str = ""
     on_behalf: str = ""
     purpose: str = ""
-    name: str = ""
     ends: float = 0.0
     not_before: float = 0.0
 
@@ -121,7 +120,6 @@ class AccessTokens:
             "sid": grant.session,
             "on_behalf": grant.on_behalf,
             "purpose": grant.purpose,
-            "name": grant.name,
         }
         claims.update({name: value for name, value in optional.items() if value})
         return Minted(await self._keys.sign(claims), jti, max(0, expires - int(now)))

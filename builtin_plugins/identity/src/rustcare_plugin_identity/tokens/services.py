@@ -113,7 +113,6 @@ class TokenServices(Credentials):
             session.id if session is not None else "",
             held.on_behalf,
             held.purpose,
-            account.display_name or account.name,
             ends,
             account.not_before,
         )
