@@ -52,7 +52,7 @@ class Attendant:
         self.applied = 0
         self.converged = 0
         self.missing: list[str] = []
-        self.heard = time.monotonic()
+        self.heard = pool.clock
         self.ended = asyncio.Event()
         self.link = Link(frames.FROM_WORKER, self._received, self._lost)
         self._pool = pool
@@ -86,7 +86,7 @@ class Attendant:
         }
 
     def _received(self, frame: Any) -> None:
-        self.heard = time.monotonic()
+        self.heard = self._pool.clock
         self._does[type(frame)](frame)
 
     # what it asks for
@@ -112,6 +112,8 @@ class Attendant:
             self.link.send(reply)
         except RustCareError as error:  # too large
             self.link.send(failed(id, error))
+        if not self._tasks:
+            self.link.flush()  # nothing else is under way that a batch could be made of
 
     def _drop(self, frame: frames.Drop) -> None:
         task = self._tasks.pop(frame.id, None)
@@ -236,7 +238,7 @@ class Attendant:
 
     def want(self, desired: frames.Desired) -> None:
         """Tell it what is wanted; it must say at once that the grants are in force."""
-        self._told[desired.revision] = time.monotonic()
+        self._told[desired.revision] = self._pool.clock
         self.link.send(desired)
 
     def _applied(self, frame: frames.Applied) -> None:
@@ -284,10 +286,10 @@ class Attendant:
         """Why it must be killed, if it must: what it has not confirmed for so many seconds."""
         if not self.ready:
             return ""
-        now = time.monotonic()
+        now = self._pool.clock
         if any(now - since > patience for since in self._told.values()):
             return "it did not confirm a change of grants"
-        if any(subscription.overdue(patience) for subscription in self._wires.values()):
+        if any(subscription.overdue(now, patience) for subscription in self._wires.values()):
             return "it did not confirm an event"
         return ""
 

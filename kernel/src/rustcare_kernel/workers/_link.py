@@ -85,15 +85,18 @@ class Link(asyncio.BufferedProtocol):
         _HEAD.pack_into(out, start, size)
         if not self._flushing:
             self._flushing = True
-            self._loop.call_soon(self.flush)
+            self._loop.call_soon(self._flush)
 
     def flush(self) -> None:
         """Hand what was sent to the operating system."""
-        self._flushing = False
         out = self._out
         if out and not self.closed:
             self._out = bytearray()
             self._transport.write(out)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        self.flush()
 
     async def room(self) -> None:
         """Return when something may be said: the other end reads, and not too many answers are awaited."""
@@ -129,6 +132,8 @@ class Link(asyncio.BufferedProtocol):
             raise LinkBroken("the link to the primary process is gone")
         waiting: asyncio.Future[bytes] = self._loop.create_future()
         self.send(frame)
+        if not self._answers:
+            self.flush()  # nothing else is under way that a batch could be made of
         self._answers[frame.id] = (waiting, deadline)
         try:
             return await waiting

@@ -83,6 +83,8 @@ class WorkerPool:
         patience: float,
         observed: Callable[[str, str, str, bool], None],
     ) -> None:
+        #: Seconds during which this process looked after its workers.
+        self.clock = 0.0
         self._count = count
         self._name = name
         self._data_dir = data_dir
@@ -235,16 +237,20 @@ class WorkerPool:
 
     async def _watch(self) -> None:
         """Kill who does not confirm in time. A process that hangs keeps its connections, and what it knew of rights."""
+        last = time.monotonic()
         while True:
             await asyncio.sleep(self.TICK)
             now = time.monotonic()
+            # When this process itself was held up, what workers said meanwhile lies unread: that is not their fault.
+            self.clock += min(now - last, 2 * self.TICK)
+            last = now
             for attendant in list(self._attendants.values()):
                 why = attendant.overdue(self._patience)
-                if not why and now - attendant.heard > (self.HUNG if attendant.ready else self.START):
+                if not why and self.clock - attendant.heard > (self.HUNG if attendant.ready else self.START):
                     why = "it has been silent"
                 if why:
                     self._log.error("a worker is killed", worker=attendant.number, pid=attendant.pid, reason=why)
-                    attendant.heard = now
+                    attendant.heard = self.clock
                     self._kill(attendant)
 
     # what is wanted

@@ -7,7 +7,6 @@ most a window of it is under way; in the worker it goes through the plugin's own
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -104,9 +103,8 @@ class RemoteSubscription(Subscription):
             self._free.set_result(None)
         self._settled()
 
-    def overdue(self, patience: float) -> bool:
-        """Whether some publisher has waited for this worker for so many seconds."""
-        now = time.monotonic()
+    def overdue(self, now: float, patience: float) -> bool:
+        """Whether some publisher has waited for this worker for so many seconds of the clock that says `now`."""
         waiting = [*self._flying.values(), *self._queue, *(entry for _, entry in self._publishers)]
         seen = self._seen
         self._seen = {id(entry): seen.get(id(entry), now) for entry in waiting if type(entry) is Confirmation}
