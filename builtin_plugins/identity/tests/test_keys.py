@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from rustcare_plugin_identity.keys.format import KEY, make, prefix_of, well_formed
 from rustcare_plugin_identity.sessions.model import digest_of
 from rustcare_sdk.contracts import identity
+from rustcare_sdk.contracts.http import Caller
 from rustcare_sdk.errors import RustCareError
 from rustcare_sdk.testing import PluginHarness
 
@@ -263,3 +264,19 @@ async def test_what_is_no_certificate_is_not_bound() -> None:
                     identity.KEY_BIND, identity.BindCertificateRequest(ann.id, "x", **asked), principal=ann.principal
                 )
             assert caught.value.code == "identity.certificate-invalid"
+
+
+async def test_a_narrowed_credential_makes_no_wider_key_and_delegates_no_more() -> None:
+    """Whoever holds a token for reading cannot turn it into all that its account may do."""
+    async with identity_plugin() as h:
+        ann, bob = await person(h, roles=["administrator"]), await person(h, "bob")
+        narrow = Caller(ann.principal, "default", "token", ("fhir.read",), (), 2)
+        made = await h.http("POST", "/identity/v1/me/keys", json={"name": "x"}, caller=narrow)
+        assert (await by(h, "key", made.content["secret"])).scopes == ("fhir.read",)
+        for path, body in (
+            ("/identity/v1/me/keys", {"name": "x", "scopes": ["admin"]}),
+            ("/identity/v1/me/delegations", {"delegate": bob.id, "scopes": ["admin"], "hours": 1}),
+        ):
+            with pytest.raises(RustCareError) as caught:
+                await h.http("POST", path, json=body, caller=narrow)
+            assert caught.value.code == "identity.scope-not-held"

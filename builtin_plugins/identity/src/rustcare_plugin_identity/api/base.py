@@ -21,6 +21,7 @@ from rustcare_plugin_identity.elevations import errors as elevation_errors
 from rustcare_plugin_identity.guard import Guard
 from rustcare_plugin_identity.keys import errors as key_errors
 from rustcare_plugin_identity.sessions import errors as session_errors
+from rustcare_plugin_identity.sessions.scopes import narrowed
 from rustcare_plugin_identity.tokens import errors as token_errors
 
 __all__ = [
@@ -215,6 +216,19 @@ class ApiBase(Services):
         found = await self.accounts.need(message.tenant, self.api_part(message, "account"))
         if write:
             await self.api_guard(message).change(found)
+        return found
+
+    def api_scopes(self, message: Message[Any], asked: list[str]) -> list[str]:
+        """Scopes for something of the caller's own that outlives the request, such as a key (empty: all of the account's).
+
+        Whoever asks with a token or a key gets no more than that has, whatever their account may do. Raises ScopeNotHeld.
+        """
+        caller = message.data.caller
+        if caller.kind == "session":
+            return asked
+        found = narrowed(caller.scopes, asked or caller.scopes)
+        if not found:
+            raise token_errors.ScopeNotHeld("expected at least one scope that the caller holds", address="scopes")
         return found
 
     async def api_read(self, account: str) -> c.AccountInfo:

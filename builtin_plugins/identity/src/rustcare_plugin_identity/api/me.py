@@ -85,7 +85,7 @@ class OwnRoutes(ApiBase):
         asked = c.CreateKeyRequest(
             account.id,
             checked(sent.name, "name"),
-            words(sent.scopes, "scopes") or [],
+            self.api_scopes(message, words(sent.scopes, "scopes") or []),
             number(sent.expires_in, "expires_in"),
         )
         reply: c.CreateKeyReply = await self.ctx.request(c.KEY_CREATE, asked, type=c.CreateKeyReply)

@@ -48,7 +48,7 @@ class RightsRoutes(ApiBase):
         sent = message.data.content
         asked = c.DelegateRequest(
             checked(sent.delegate, "delegate"),
-            words(sent.scopes, "scopes") or [],
+            self.api_scopes(message, words(sent.scopes, "scopes") or []),
             number(sent.hours, "hours"),
             account.id,
             checked(sent.reason, "reason"),
