@@ -175,6 +175,19 @@ async def test_keys_of_others_are_for_administrators_of_the_tenant() -> None:
         assert caught.value.code == "identity.administrators-only"
 
 
+async def test_keys_of_an_account_that_is_no_more_are_nobodys_and_go() -> None:
+    """Refused at once, taken away with the next upkeep."""
+    async with identity_plugin() as h:
+        plugin: Any = h.plugin
+        ann, bob = await person(h), await person(h, "bob")
+        gone, kept = await create(h, ann.principal, ann.id), await create(h, bob.principal, bob.id)
+        await plugin.accounts.delete("default", ann.id)
+        await refused(h, "key", gone.secret)
+        await plugin.purge()
+        assert [row["id"] for row in await h.database.fetch("SELECT id FROM api_keys")] == [kept.key.id]
+        await by(h, "key", kept.secret)
+
+
 async def test_use_is_noted_by_the_hour() -> None:
     """Enough to find keys that nobody uses, and no write for each request."""
     async with identity_plugin() as h:

@@ -6,6 +6,8 @@ import base64
 import json
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,6 +58,23 @@ def test_an_ecdsa_signature_has_fixed_length_in_a_token_and_comes_back_as_der(r:
     assert raw == r.to_bytes(32, "big") + s.to_bytes(32, "big")
     assert keyring_signature("ES256", raw) == der
     assert signature_bytes("EdDSA", raw) == keyring_signature("EdDSA", raw) == raw
+
+
+def test_the_example_of_rfc_7515_is_read_and_its_signature_turned_into_what_a_library_verifies() -> None:
+    """RFC 7515, appendix A.3: ES256."""
+    token = (
+        "eyJhbGciOiJFUzI1NiJ9"
+        ".eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
+        ".DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q"
+    )
+    x, y = (
+        int.from_bytes(from_b64u(part), "big")
+        for part in ("f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU", "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0")
+    )
+    parts = read(token)
+    assert parts.claims == {"iss": "joe", "exp": 1300819380, "http://example.com/is_root": True}
+    public = ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
+    public.verify(keyring_signature("ES256", parts.signature), parts.signed, ec.ECDSA(hashes.SHA256()))
 
 
 @given(st.dictionaries(st.text(max_size=8), st.integers() | st.text(max_size=8)))

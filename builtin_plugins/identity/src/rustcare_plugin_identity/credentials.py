@@ -138,6 +138,7 @@ class Credentials(Services):
         await self.revocations.purge()
         await self.sessions.purge()
         await self.devices.purge()
+        await self.keys.purge()
 
     # who asks, for whom
 

@@ -165,6 +165,10 @@ class ApiKeys:
             raise KeyUnknown("there is no such key in this tenant")
         return _key(row)
 
+    async def purge(self) -> int:
+        """Take away the keys of accounts that are no more; how many."""
+        return await self._db.execute("DELETE FROM api_keys WHERE account NOT IN (SELECT id FROM accounts)")
+
     async def page(self, tenant: str, account: str = "") -> list[ApiKey]:
         """The keys of an account, or of the tenant, by name; those that were revoked too."""
         where, params = ("tenant = ? AND account = ?", [tenant, account]) if account else ("tenant = ?", [tenant])

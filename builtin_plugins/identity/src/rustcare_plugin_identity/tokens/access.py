@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -95,8 +94,8 @@ class AccessTokens:
             at: when what it says was looked up, now if 0. A revocation after that also covers this token.
         """
         now = at or self._time()
-        # Whole seconds: what was begun in the same second as a revocation, after it, must not look older than it.
-        issued = max(int(now), math.ceil(grant.not_before))
+        # Whole seconds, but where that would make what was begun after a revocation, in the same second, look older than it.
+        issued = int(now) if int(now) >= grant.not_before else now
         ends = now + lifetime
         expires = int(min(ends, grant.ends) if grant.ends else ends)
         jti = b64u(self._random(_JTI))
