@@ -1,4 +1,4 @@
-"""The conformance checks of scim2-tester against the running server, over the network."""
+"""SCIM over the network: the conformance checks of scim2-tester against the running server, on both stores."""
 
 from __future__ import annotations
 
@@ -10,36 +10,46 @@ from typing import Any
 
 import httpx
 import pytest
-from rustcare_kernel import Kernel
-from rustcare_sdk.contracts import http, identity
+from rustcare_plugin_identity.scim.filters import parse_filter
+from rustcare_plugin_identity.scim.filters.evaluate import bind
+from rustcare_plugin_identity.scim.schemas import USERS
+from rustcare_sdk.contracts import identity
 from scim2_tester import CheckResult, Status, check_server
 
+from tests.support.front_door import front_door
 from tests.support.scim_client import HttpxScimClient
 
 #: So many may be asked for at once in a test; the defaults are those of a server that is open to the world.
 LIMITS = {name: [{"by": "principal", "rate": 1_000_000, "per": 1}] for name in ("default", "read", "write", "bulk")}
+FILTERS = (
+    'userName eq "USER3"',
+    'userName sw "us" and active eq false',
+    'not (userName ew "1") and externalId co "E_1"',
+    'externalId eq "e_1" or externalId eq "E_10"',
+    'emails.value co "EXAMPLE" and title eq "nurse"',
+    'emails[type eq "work" and value sw "user1"]',
+    'userName co "ß" or userName co "STRASSE"',
+    'meta.created gt "2020-01-01T00:00:00Z" and meta.lastModified le "2099-01-01T00:00:00Z"',
+    'meta.created eq "2020-01-01T00:00:00Z" or meta.created ne "2020-01-01T00:00:00Z"',
+    'not (groups.value eq "nothing") and externalId pr',
+)
 
 
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncIterator[tuple[str, str]]:
+@pytest.fixture(params=["sqlite", "postgres"])
+async def server(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[tuple[str, str]]:
     """A server with its front door: its URL, and the key of a service account that may provision and no more."""
-    config = {
-        "rustcare.gateway": {"port": 0, "limits": LIMITS},
-        "rustcare.identity": {"settings": {"roles": {"directory": ["scim"]}}},
-    }
-    async with Kernel(tmp_path, config=config, log_level="error") as kernel:
-        for name in ("crypto", "audit", "identity", "gateway"):
-            await kernel.install(f"installed:{name}", consent=True)
-        made = await kernel.request(
+    store = {"store": request.getfixturevalue("postgres_dsn")} if request.param == "postgres" else {}
+    roles = {"settings": {"roles": {"directory": ["scim"]}}}
+    async with front_door(tmp_path, gateway={"limits": LIMITS}, identity_config=roles, **store) as door:
+        made = await door.kernel.request(
             identity.SERVICE_CREATE,
             identity.CreateServiceRequest("directory", roles=["directory"]),
             type=identity.AccountReply,
         )
-        key = await kernel.request(
+        key = await door.kernel.request(
             identity.KEY_CREATE, identity.CreateKeyRequest(made.account.id, "tests"), type=identity.CreateKeyReply
         )
-        status = await kernel.request(http.GATEWAY_STATUS, http.GatewayRequest(), type=http.GatewayStatus)
-        yield status.url, key.secret
+        yield door.url, key.secret
 
 
 async def test_every_check_of_scim2_tester_passes(server: tuple[str, str]) -> None:
@@ -66,8 +76,8 @@ async def test_every_check_of_scim2_tester_passes(server: tuple[str, str]) -> No
     assert len(results) > 100
 
 
-async def test_errors_of_the_gateway_and_of_scim(server: tuple[str, str]) -> None:
-    """Without a credential 401; a write with a key that only reads 403; HEAD, ETag and 304 go through the whole stack."""
+async def test_errors_versions_and_filters_over_the_network(server: tuple[str, str]) -> None:
+    """Nobody known is 401; HEAD, ETag and 304 go through the whole stack; every filter finds what Python says it should."""
     url, key = server
 
     def run() -> dict[str, Any]:
@@ -75,12 +85,25 @@ async def test_errors_of_the_gateway_and_of_scim(server: tuple[str, str]) -> Non
         with httpx.Client(base_url=f"{url}/scim/v2", timeout=60) as client:
             found["nobody"] = client.get("/Users").status_code
             client.headers["Authorization"] = f"Bearer {key}"
-            made = client.post("/Users", json={"userName": "head"})
+            made = client.post("/Users", json={"userName": "Straße"})
             user = f"/Users/{made.json()['id']}"
             found["made"] = (made.status_code, made.headers["Location"], made.headers["content-type"])
             found["head"] = (client.head(user).status_code, client.head(user).headers["etag"])
             found["known"] = client.get(user, headers={"If-None-Match": made.headers["etag"]}).status_code
             found["method"] = client.delete("/Schemas").status_code
+            for number in range(12):
+                sent = {
+                    "userName": f"user{number}",
+                    "externalId": f"E_{number}",
+                    "title": "Nurse" if number % 2 else "Doctor",
+                    "active": number % 3 > 0,
+                    "emails": [{"type": "work", "value": f"user{number}@example.org"}, {"value": f"u{number}@b.org"}],
+                }
+                assert client.post("/Users", json=sent).status_code == 201
+            found["users"] = client.get("/Users").json()["Resources"]
+            for text in FILTERS:
+                answer = client.get("/Users", params={"filter": text, "count": 3, "startIndex": 2}).json()
+                found[text] = (answer["totalResults"], [item["userName"] for item in answer["Resources"]])
             found["gone"] = (client.delete(user).status_code, client.get(user).status_code)
         return found
 
@@ -91,3 +114,7 @@ async def test_errors_of_the_gateway_and_of_scim(server: tuple[str, str]) -> Non
     assert found["made"][2] == "application/scim+json"
     assert found["head"] == (200, 'W/"1"')
     assert (found["known"], found["method"], found["gone"]) == (304, 405, (204, 404))
+    for text in FILTERS:
+        fits = bind(parse_filter(text), USERS)
+        wanted = [item["userName"] for item in found["users"] if fits(item)]
+        assert found[text] == (len(wanted), wanted[1:4]), text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -302,6 +303,23 @@ async def test_versions(scim: Client) -> None:
     await scim.group("Ward", ada["id"])
     assert (await scim.ask("GET", path, if_none_match=now))[0] == 200
     assert (await scim.ask("DELETE", path, if_match="*"))[0] == 204
+
+
+async def test_changes_at_the_same_time_are_all_made(scim: Client) -> None:
+    """Fifty who add themselves to a group, or an address to a user, at once: none is lost, none is refused."""
+    users = [await scim.make(f"user{number}") for number in range(50)]
+    ward, ada = await scim.group("Ward"), users[0]
+    joins = [
+        scim.patch(f"/Groups/{ward['id']}", {"op": "add", "path": "members", "value": [{"value": user["id"]}]})
+        for user in users
+    ]
+    phones = [
+        scim.patch(f"/Users/{ada['id']}", {"op": "add", "path": "phoneNumbers", "value": [{"value": str(number)}]})
+        for number in range(50)
+    ]
+    assert {status for status, _ in await asyncio.gather(*joins, *phones)} == {200}
+    assert len((await scim.ask("GET", f"/Groups/{ward['id']}"))[1]["members"]) == 50
+    assert len((await scim.ask("GET", f"/Users/{ada['id']}"))[1]["phoneNumbers"]) == 50
 
 
 async def test_me_is_the_callers_own_user(scim: Client) -> None:

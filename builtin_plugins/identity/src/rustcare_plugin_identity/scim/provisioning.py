@@ -1,12 +1,15 @@
 """What SCIM changes: resources become requests to the plugin's services, so that every change is on record like any other.
 
-A change is computed from the resource as it was read and made only to that version; who comes second reads again.
+A change is computed from the resource as it was read and made only to that version. Changes of one resource wait for each
+other here; who comes second to one that was made elsewhere (by a page, by the API) reads again.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from msgspec import Struct
 from rustcare_sdk.contracts import identity as c
@@ -54,6 +57,7 @@ class Provisioning:
         self._directory = directory
         self._accounts = accounts
         self._groups = groups
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def need(self, asking: Asking, kind: Kind, id: str) -> Shown:
         """A resource. Raises ResourceNotFound."""
@@ -100,17 +104,19 @@ class Provisioning:
         self, asking: Asking, kind: Kind, id: str, change: Callable[[Resource], Resource], patched: bool
     ) -> Shown:
         update = self._update_user if kind is USERS else self._update_group
-        for attempt in range(_ATTEMPTS):
-            before = await self.need(asking, kind, id)
-            check_match(asking, before)
-            after = change(before.resource)
-            try:
-                await update(asking, before, after, patched)
-                break
-            except PreconditionFailed:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-        return await self.need(asking, kind, id)
+        turn = self._turns.setdefault(id, asyncio.Lock())
+        async with turn:
+            for attempt in range(_ATTEMPTS):
+                before = await self.need(asking, kind, id)
+                check_match(asking, before)
+                after = change(before.resource)
+                try:
+                    await update(asking, before, after, patched)
+                    break
+                except PreconditionFailed:
+                    if attempt == _ATTEMPTS - 1:
+                        raise
+            return await self.need(asking, kind, id)
 
     # users
 
