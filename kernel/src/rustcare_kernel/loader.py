@@ -62,6 +62,7 @@ class Loader:
         self._runtimes: dict[str, Runtime] = {}
         self._driver: StoreDriver | None = None
         self._stores: dict[str, asyncio.Task[PluginStore]] = {}
+        self.worker = 0  # the number of this process, when it is a worker
         #: Told of every context before its plugin is loaded: where several processes run a plugin, they share its sockets.
         self.dress: Callable[[PluginContext, Manifest], None] = lambda context, manifest: None
 
@@ -98,6 +99,7 @@ class Loader:
                 entry.digest,
                 cast(Literal["python"], entry.runtime),
                 before.entry.version if before is not None else "",
+                self.worker,
             ),
             self._bus,
             rights,
@@ -128,6 +130,8 @@ class Loader:
         )
         instance = await self.runtime(entry.runtime).load(code, host)
         running = Running(entry, manifest, instance, context, rights, self._bus, self._routes)
+        if self.worker:
+            running.elsewhere = frozenset(manifest.lifecycle.central)
         box.append(running)
         return running
 

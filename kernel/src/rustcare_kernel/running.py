@@ -62,6 +62,7 @@ class Running:
         self.context = context
         self.rights = rights
         self.traps: list[float] = []
+        self.elsewhere: frozenset[str] = frozenset()  # services that another process answers
         self.subscriptions: dict[_Key, Subscription] = {}
         self.providers: dict[str, Provider] = {}
         self._bus = bus
@@ -97,7 +98,11 @@ class Running:
 
     def _services(self) -> dict[str, Handler]:
         """What it serves, its routes included, by the service's name."""
-        served = {handler.subject: handler for handler in self.instance.handlers if handler.kind == "serve"}
+        served = {
+            handler.subject: handler
+            for handler in self.instance.handlers
+            if handler.kind == "serve" and handler.subject not in self.elsewhere
+        }
         return {**served, **self._routes}
 
     def _rights(self, handler: Handler) -> Rights:

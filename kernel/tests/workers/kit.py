@@ -57,6 +57,10 @@ class Front(Plugin):
     async def who(self, message):
         return [os.getpid(), VERSION, message.tenant]
 
+    @serve("front.central")
+    async def central(self, message):
+        return [os.getpid(), self.ctx.plugin.worker]
+
     @serve("front.where")
     async def where(self, message):
         return self.listener.address[1]
@@ -149,6 +153,8 @@ class Front(Plugin):
             return len(asyncio.all_tasks())
         if what == "files":
             return len(os.listdir("/proc/self/fd"))
+        if what == "worker":
+            return self.ctx.plugin.worker
         if what == "secret":
             return (await self.ctx.secrets.hmac_sha256("door", b"x")).hex()
         if what == "token":
@@ -289,9 +295,8 @@ schema = "config.schema.json"
 def front(version: str = "1.0.0", *, listens: bool = True, lifecycle: str = "", start: str = "pass") -> Package:
     """The plugin of each process. `start`: a line of Python that it runs when it starts."""
     text = FRONT.replace("{version}", version).replace("{listens}", str(listens)).replace("{start}", start)
-    return made(
-        "acme.front", text, "front.plugin:Front", FRONT_ASKS, version=version, scale="each", lifecycle=lifecycle
-    )
+    more = f'central = ["front.central"]\n{lifecycle}'
+    return made("acme.front", text, "front.plugin:Front", FRONT_ASKS, version=version, scale="each", lifecycle=more)
 
 
 def back(version: str = "1.0.0") -> Package:

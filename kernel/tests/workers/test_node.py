@@ -205,6 +205,16 @@ async def test_logs_of_workers_are_the_kernels(tmp_path: Path) -> None:
         assert [line["worker"] for line in traps] == [2]
 
 
+async def test_a_central_service_is_the_primarys(tmp_path: Path) -> None:
+    """What a plugin's processes have in common is answered by the primary's, also for those in workers."""
+    async with office(tmp_path) as desk:
+        for number in (1, 2):
+            line = await desk.line(number)
+            assert await line.do("worker") == number
+            assert await line.ask("front.central") == [os.getpid(), 0]
+            assert (await line.ask("front.who"))[0] == line.pid
+
+
 @pytest.mark.parametrize("kept", ["db:write@*", "kv:read@*"])
 def test_what_keeps_data_cannot_be_each(kept: str) -> None:
     """A store has one writer: a manifest that asks for one and is `each` is refused, and says where."""

@@ -27,7 +27,8 @@ class PluginInfo:
     """Which plugin this is: its id, version, package digest (`sha256:…`) and runtime.
 
     `replaces`: the version that still serves while this one starts, and that will hand over to it; empty when there is
-    none (the sandbox is not told).
+    none (the sandbox is not told). `worker`: the number of the worker process that this one runs in, 0 in the primary or
+    where there are no workers (the sandbox is not told).
     """
 
     id: str
@@ -35,6 +36,7 @@ class PluginInfo:
     digest: str = ""
     runtime: Literal["python", "component", "extism"] = "python"
     replaces: str = ""
+    worker: int = 0
 
 
 @dataclass(frozen=True)

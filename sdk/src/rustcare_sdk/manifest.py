@@ -156,6 +156,9 @@ class Lifecycle(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     scale: Annotated[
         Literal["one", "each"], Meta(description="with workers: one for all processes, or one in each of them")
     ] = "one"
+    central: Annotated[
+        tuple[str, ...], Meta(description="of its services, with scale = \"each\": those that the primary alone answers")
+    ] = ()
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -246,6 +249,7 @@ def read_manifest_text(text: str, path: str = "plugin.toml") -> Manifest:
 
 def _check_scale(manifest: Manifest, path: str) -> None:
     """What a plugin keeps is written by one process: there is one store for each plugin, with one writer."""
+    check_names(dict.fromkeys(manifest.lifecycle.central), f"{path}:lifecycle.central")
     if manifest.lifecycle.scale == "each":
         kept = next((item.use for item in manifest.capability if item.capability.kind in ("db", "kv")), None)
         if kept is not None:

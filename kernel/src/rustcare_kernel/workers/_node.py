@@ -129,6 +129,7 @@ class Node:
             RouteTable(lambda plugin: None),  # whoever asks for the list asks the primary
         )
         self._loader.dress = self._dress
+        self._loader.worker = welcome.number
 
     def _observed(self, plugin: str, capability: str, tenant: str, allowed: bool) -> None:
         if len(self._seen) < 10_000:
