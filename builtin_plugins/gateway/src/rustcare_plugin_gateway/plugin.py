@@ -99,7 +99,7 @@ class Gateway(Plugin):
             ctx.plugin.version, counters, self._unready, self._gauges, str(config["metrics"]), bool(config["docs"])
         )
         own.add_to(self._routes, forward, Description(self._routes, ctx.plugin.version))
-        leases = Tenancy(self._lease, ctx.spawn, time.monotonic, 50_000) if config["worker"] else None
+        leases = Tenancy(self._lease, ctx.spawn, time.monotonic, 50_000) if ctx.plugin.worker else None
         forward.pipeline = pipeline = Pipeline(
             ctx.request,
             self._routes,
