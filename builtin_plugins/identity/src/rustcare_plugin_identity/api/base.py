@@ -69,7 +69,6 @@ _STATUS: Mapping[str, int] = {
     key_errors.KeyUnknown.code: 404,
     key_errors.KeyInvalid.code: 422,
     key_errors.KeyForbidden.code: 403,
-    key_errors.ServiceInvalid.code: 422,
     elevation_errors.ElevationUnknown.code: 404,
     elevation_errors.ElevationInvalid.code: 422,
     elevation_errors.ElevationForbidden.code: 403,
@@ -126,7 +125,6 @@ KEY = (
     key_errors.KeyUnknown,
     key_errors.KeyInvalid,
     key_errors.KeyForbidden,
-    key_errors.ServiceInvalid,
 )
 ELEVATION = (
     *SESSION,

@@ -126,17 +126,6 @@ class Elevations:
         )
         return bool(changed)
 
-    async def end_of_account(self, tx: Queries, tenant: str, account: str) -> list[str]:
-        """End all that are in force by or for an account (it was disabled); their ids."""
-        now = self._time()
-        rows = await tx.fetch(
-            "SELECT id FROM elevations WHERE tenant = ? AND (account = ? OR on_behalf = ?) AND ended = 0 AND ends > ?",
-            (tenant, account, account, now),
-        )
-        found = [str(row["id"]) for row in rows]
-        await tx.execute_many("UPDATE elevations SET ended = ? WHERE id = ?", [(now, id) for id in found])
-        return found
-
     async def review(self, tx: Queries, id: str, by: str, verdict: str, note: str) -> None:
         """Put down what somebody else found, once. Raises ElevationOver."""
         changed = await tx.execute(

@@ -1,10 +1,10 @@
-"""What can go wrong with API keys, client certificates and service accounts."""
+"""What can go wrong with API keys and client certificates."""
 
 from __future__ import annotations
 
 from rustcare_sdk import RustCareError
 
-__all__ = ["CertificateInvalid", "KeyForbidden", "KeyInvalid", "KeyUnknown", "ServiceInvalid"]
+__all__ = ["CertificateInvalid", "KeyForbidden", "KeyInvalid", "KeyUnknown"]
 
 
 class KeyUnknown(RustCareError):
@@ -29,9 +29,3 @@ class CertificateInvalid(RustCareError):
     """A client certificate cannot be read, or is bound already."""
 
     code = "identity.certificate-invalid"
-
-
-class ServiceInvalid(RustCareError):
-    """A service account is not asked for as it must be."""
-
-    code = "identity.service-invalid"

@@ -9,7 +9,7 @@ from rustcare_plugin_identity.accounts import Account
 from rustcare_plugin_identity.credentials import READ, WRITE, Credentials
 from rustcare_plugin_identity.tenants import DEFAULT
 
-from .errors import CredentialRefused, SessionUnknown
+from .errors import CredentialRefused
 from .limits import KEEP
 from .rights import Held
 
@@ -102,10 +102,8 @@ class SessionServices(Credentials):
 
     @serve(identity.SESSION_RENAME)
     async def session_rename(self, message: Message[identity.SessionRenameRequest]) -> identity.SessionReply:
-        """Give the device of one's own session a name."""
+        """Give the device of one's own session a name. Raises SessionUnknown."""
         account = await self.own_account(message)
-        if not message.data.name.strip():
-            raise SessionUnknown("expected a name of at least one character", address="name")
         session = await self.sessions.rename(account.tenant, account.id, message.data.session, message.data.name)
         return identity.SessionReply(session.info(self.sessions.limits(session.tenant, session.aal)))
 

@@ -179,10 +179,10 @@ class Sessions:
         return session, credential
 
     async def rename(self, tenant: str, account: str, id: str, name: str) -> Session:
-        """Give the device a name. Raises SessionUnknown."""
+        """Give the device a name; an empty one takes it away. Raises SessionUnknown."""
         changed = await self._db.execute(
             "UPDATE sessions SET device = ? WHERE id = ? AND tenant = ? AND account = ? AND ended = 0",
-            (clean_name(name), id, tenant, account),
+            (clean_name(name) or device_name(""), id, tenant, account),
         )
         found = await self.get(id) if changed else None
         if found is None:
