@@ -47,7 +47,7 @@ class FrontDoor:
         """The whole address with which the first administrator is made."""
         reply = await self.kernel.request(identity.SETUP_LINK, identity.SetupRequest(), type=identity.SetupReply)
         assert reply.link, "there is an administrator already"
-        return self.url + reply.link
+        return f"{self.url}{reply.link}"
 
     async def first_administrator(self, name: str = "admin", password: str = PASSWORD) -> httpx.AsyncClient:
         """Make the first administrator through the link and the form, as a browser without scripts does; signed in."""

@@ -82,10 +82,12 @@ class TotpBeginReply:
 
 @dataclass(frozen=True)
 class TotpConfirmRequest:
-    """The first code of the app that was enrolled."""
+    """The first code of the app that was enrolled. `spend`: it does not count a second time; not so when it is given on at
+    once to prove more in a session (`identity.login.step-up`), which spends it then."""
 
     enrolment: str
     code: str = field(repr=False)
+    spend: bool = True
 
 
 @dataclass(frozen=True)

@@ -212,8 +212,8 @@ class Factors:
         row, secret = await self._pending(account, enrolment)
         return await self._shown(account, enrolment, row["name"], secret, row["expires"])
 
-    async def confirm_totp(self, account: Holder, enrolment: str, code: str) -> FactorInfo:
-        """Take the app into use. Raises EnrolmentUnknown, CodeRefused."""
+    async def confirm_totp(self, account: Holder, enrolment: str, code: str, *, spend: bool = True) -> FactorInfo:
+        """Take the app into use; without `spend` the code counts once more. Raises EnrolmentUnknown, CodeRefused."""
         row, secret = await self._pending(account, enrolment)
         now = self._now()
         step = matching_step(secret, code, now, -1)
@@ -225,10 +225,10 @@ class Factors:
             )
         async with self._db.transaction() as tx:
             await self._room(tx, account.id, "confirmed = 1", MAX_TOTPS)
-            # The code that confirms is spent: its step is the first that does not count any more.
+            # The code that confirms is spent, as a rule: its step is the first that does not count any more.
             done = await tx.execute(
                 "UPDATE totps SET confirmed = 1, step = ?, created = ?, expires = 0 WHERE id = ? AND confirmed = 0",
-                (step, now, enrolment),
+                (step if spend else step - 1, now, enrolment),
             )
         if done != 1:
             raise _no_enrolment()

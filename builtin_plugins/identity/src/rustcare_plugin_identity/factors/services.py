@@ -63,7 +63,7 @@ class FactorServices(Gate):
     async def mfa_totp_confirm(self, message: Message[identity.TotpConfirmRequest]) -> identity.FactorReply:
         """Take an authenticator app into use."""
         account, asked = await self.own_account(message), message.data
-        made = await self.factors.confirm_totp(account, asked.enrolment, asked.code)
+        made = await self.factors.confirm_totp(account, asked.enrolment, asked.code, spend=asked.spend)
         await self._factor_told(account, "added", "totp")
         return identity.FactorReply(made)
 

@@ -15,6 +15,7 @@ from rustcare_sdk.contracts.http import HttpRequest, HttpResponse
 from rustcare_sdk.errors import RustCareError
 
 from .base import AT_ONCE, BROWSER, PageServices, says
+from .browser import client_of
 
 __all__ = ["CodeForm", "FactorForm", "FactorPages", "NameFactorForm", "NewPasskeyForm"]
 
@@ -61,19 +62,15 @@ class FactorPages(PageServices):
         request: HttpRequest[Any] = message.data
         if request.caller.aal:
             return self.go(request, "/account")
+        account = await self.own_account(message)
+        if {"totp", "passkey"} & set(await self.factors.kinds(account.id)):
+            return self.go(request, "/login/step-up")
         return self.message_page(
             request,
             "One thing is missing",
             "Your organisation wants everybody to sign in with a passkey, or with a password and an authenticator app.",
             links=(("/account/passkey", "Add a passkey"), ("/account/totp", "Add an authenticator app")),
         )
-
-    def _added(self, request: HttpRequest[Any], done: str) -> HttpResponse:
-        """Back to the page; a session that could do nothing else shows the new factor first."""
-        if not request.caller.aal:
-            kind = {"passkey": "passkey", "totp": "totp"}[done]
-            return self.go(request, "/login/step-up", query={"kind": kind, "next": f"{request.prefix}/account"})
-        return self.go(request, "/account", query={"done": done})
 
     # passkeys
 
@@ -91,7 +88,9 @@ class FactorPages(PageServices):
             await self.ask(identity.MFA_PASSKEY_FINISH, asked, identity.FactorReply)
         except RustCareError as error:
             return await self._passkey(request, form.name, error)
-        return self._added(request, "passkey")
+        if not request.caller.aal:  # making it was no proof to a session; using it is
+            return self.go(request, "/login/step-up", query={"kind": "passkey", "next": f"{request.prefix}/account"})
+        return self.go(request, "/account", query={"done": "passkey"})
 
     async def _passkey(
         self, request: HttpRequest[Any], name: str = "", error: RustCareError | None = None
@@ -162,14 +161,19 @@ class FactorPages(PageServices):
     async def totp_send(self, message: Message[HttpRequest[CodeForm]]) -> HttpResponse:
         """Take the app into use."""
         request, form = message.data, message.data.content
-        asked = identity.TotpConfirmRequest(request.params["enrolment"], form.code)
+        waits = not request.caller.aal
+        asked = identity.TotpConfirmRequest(request.params["enrolment"], form.code, spend=not waits)
         try:
             await self.ask(identity.MFA_TOTP_CONFIRM, asked, identity.FactorReply)
         except RustCareError as error:
             if error.code != "identity.code-refused":
                 return self._totp(request, "", error)
             return await self._enrolment(request, error)
-        return self._added(request, "totp")
+        if waits:  # the code that proved the app proves who waits for it: they need not wait for the next one
+            shown = identity.StepUpRequest(request.caller.session, "totp", form.code, client_of(request))
+            reply = await self.ask(identity.LOGIN_STEP_UP, shown, identity.LoginReply)
+            return self.signed_in(request, reply, "/account?done=totp")
+        return self.go(request, "/account", query={"done": "totp"})
 
     async def _enrolment(self, request: HttpRequest[Any], error: RustCareError | None = None) -> HttpResponse:
         asked = identity.TotpBeginRequest(enrolment=request.params["enrolment"])

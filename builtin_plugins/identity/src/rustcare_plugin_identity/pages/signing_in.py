@@ -52,6 +52,11 @@ class AnswerForm:
 class SigningInPages(PageServices):
     """Sign in, second factor, step up, sign out."""
 
+    @route("GET", "/", public=True, **BROWSER)
+    async def start_page(self, message: Message[HttpRequest[None]]) -> HttpResponse:
+        """Who comes to the server with a browser begins at their account."""
+        return self.go(message.data, "/account")
+
     # name and password
 
     @route("GET", "/login", public=True, **BROWSER)
@@ -87,7 +92,7 @@ class SigningInPages(PageServices):
     async def _login(
         self, request: HttpRequest[Any], name: str = "", *, errors: dict[str, str] | None = None, status: int = 200
     ) -> HttpResponse:
-        settings = self.settings(message_tenant(request))
+        settings = self.settings(request.caller.tenant)
         return self.page(
             request,
             "sign_in.html",
@@ -223,7 +228,9 @@ class SigningInPages(PageServices):
     ) -> HttpResponse:
         account = await self.accounts.by_principal(request.caller.tenant, request.caller.principal)
         kinds = [] if account is None else await self.factors.kinds(account.id)
-        if account is not None and account.password:
+        if not request.caller.aal and not {"totp", "passkey"} & set(kinds):
+            return self.go(request, "/account/enrol")
+        if account is not None and account.password and request.caller.aal:
             kinds = [*kinds, "password"]
         if not request.caller.session or not kinds:
             return self.message_page(
@@ -263,11 +270,6 @@ class SigningInPages(PageServices):
             asked = identity.RevokeRequest(session=request.caller.session, reason="signed out")
             await self.ask(identity.SESSION_REVOKE, asked, identity.RevokeReply)
         return self.go(request, "/login", cookies=(drop_cookie(request, ""),), query={"done": "signed-out"})
-
-
-def message_tenant(request: HttpRequest[Any]) -> str:
-    """The tenant that a page is for."""
-    return request.caller.tenant
 
 
 def _ticket(request: HttpRequest[Any]) -> tuple[str, list[str]]:
