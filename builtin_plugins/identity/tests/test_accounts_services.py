@@ -1,0 +1,291 @@
+"""Accounts and groups as administrators look after them: what is taken away is gone everywhere before the answer."""
+
+from __future__ import annotations
+
+import pytest
+from rustcare_plugin_identity.errors import (
+    AccountExists,
+    AccountUnknown,
+    GroupUnknown,
+    InvalidAccount,
+    InvalidGroup,
+    LastAdministrator,
+    LinkUnknown,
+    LoginFailed,
+    PasswordRefused,
+    RoleUnknown,
+    TicketUnknown,
+    VersionConflict,
+)
+from rustcare_sdk.contracts import identity
+
+from tests.support.people import PASSWORD, House, house
+
+OTHER = "nine brass kettles whistle"
+
+
+async def info(home: House, account: str = "anna", tenant: str = "default") -> identity.AccountInfo:
+    """The account as it is told."""
+    reply: identity.AccountReply = await home.h.request(
+        identity.ACCOUNT_READ, identity.AccountRequest(account), tenant=tenant
+    )
+    return reply.account
+
+
+async def update(home: House, account: str = "anna", **changes: object) -> identity.AccountInfo:
+    """Change an account."""
+    asked = identity.UpdateAccountRequest(account, **changes)  # type: ignore[arg-type]
+    reply: identity.AccountReply = await home.h.request(identity.ACCOUNT_UPDATE, asked)
+    return reply.account
+
+
+async def put_group(home: House, **fields: object) -> identity.GroupInfo:
+    """Make or change a group."""
+    reply: identity.GroupsReply = await home.h.request(identity.GROUP_PUT, identity.GroupRequest(**fields))  # type: ignore[arg-type]
+    return reply.groups[0]
+
+
+async def test_an_account_with_a_password() -> None:
+    """It can sign in at once; the password keeps the rules; it is told that there is a new account, not which."""
+    async with house() as home:
+        group = await put_group(home, name="Ward 3", roles=["clinician"])
+        for password in ("short", "annaannaannaannaanna"):
+            with pytest.raises(PasswordRefused):
+                await home.h.request(identity.ACCOUNT_CREATE, identity.CreateAccountRequest("anna", password=password))
+        asked = identity.CreateAccountRequest("anna", password=PASSWORD, groups=[group.id], roles=["auditor"])
+        reply = await home.h.request(identity.ACCOUNT_CREATE, asked)
+        made = reply.account
+        assert (made.state, made.groups, reply.link) == ("active", [group.id], "")
+        assert (made.own_roles, made.roles) == (["auditor"], ["auditor", "clinician"])
+        assert made.scopes == ["audit.read", "fhir.read", "fhir.write"]
+        assert made.factors == ["password"]
+        assert (await home.sign_in()).credential
+        assert home.events("account.created")[0].account == made.id
+        home.unsaid("anna", PASSWORD)
+
+
+async def test_nothing_of_an_account_that_was_refused_is_left() -> None:
+    """With a role or a group that there is not, or a name that is taken, nothing is made."""
+    async with house() as home:
+        await home.person("bob")
+        for asked, error in (
+            (identity.CreateAccountRequest("anna", roles=["king"]), RoleUnknown),
+            (identity.CreateAccountRequest("anna", groups=["0" * 32]), GroupUnknown),
+            (identity.CreateAccountRequest("anna", "bob@clinic.example"), AccountExists),
+            (identity.CreateAccountRequest("BOB"), AccountExists),
+            (identity.CreateAccountRequest("anna", mail=True), InvalidAccount),
+        ):
+            with pytest.raises(error):
+                await home.h.request(identity.ACCOUNT_CREATE, asked)
+        with pytest.raises(AccountUnknown):
+            await info(home)
+        rows = await home.plugin.ctx.db.fetch("SELECT key FROM identifiers")
+        assert {row["key"] for row in rows} == {"bob", "bob@clinic.example"}
+
+
+async def test_disabling_ends_everything_before_it_is_answered() -> None:
+    """Sessions, logins under way, links; nobody signs in until it is enabled; the reason is on record."""
+    async with house() as home:
+        await home.person()
+        session = await home.sign_in()
+        await home.h.request(identity.LOGIN_RECOVER, identity.RecoverRequest("anna"))
+        heard: list[bool] = []
+        home.h.subscribe(identity.REVOKED, lambda message: heard.append(message.data.kind == "account"))
+        asked = identity.DisableRequest("anna", reason="laptop stolen")
+        reply = await home.h.request(identity.ACCOUNT_DISABLE, asked)
+        assert reply.account.state == "disabled"
+        assert heard == [True]
+        assert not await home.alive(session.credential)
+        assert await home.plugin.ctx.db.fetch("SELECT hash FROM links WHERE purpose = 'recover'") == []
+        with pytest.raises(LoginFailed):
+            await home.sign_in()
+        assert home.events("account.disabled")[0].details == {"reason": "laptop stolen", "sessions": "1"}
+        await home.h.request(identity.ACCOUNT_DISABLE, identity.DisableRequest("anna", False))
+        assert not await home.alive(session.credential)
+        assert (await home.sign_in()).credential
+
+
+async def test_disabling_ends_a_login_between_its_factors() -> None:
+    """The ticket of the first factor is worth nothing, also after it is enabled again."""
+    async with house() as home:
+        anna = await home.person()
+        secret = await home.app(anna)
+        first = await home.sign_in()
+        await home.h.request(identity.ACCOUNT_DISABLE, identity.DisableRequest("anna"))
+        await home.h.request(identity.ACCOUNT_DISABLE, identity.DisableRequest("anna", False))
+        asked = identity.FactorLoginRequest(first.ticket, "totp", home.code(secret), home.client())
+        with pytest.raises(TicketUnknown):
+            await home.h.request(identity.LOGIN_FACTOR, asked)
+
+
+async def test_an_account_that_was_deleted_is_gone() -> None:
+    """Its sessions end, its name is free, and who takes the name next has nothing of it."""
+    async with house() as home:
+        anna = await home.person()
+        await home.passkey(anna)
+        ticket = await home.sign_in()
+        session, credential = await home.plugin.sessions.begin(anna, aal=2, amr=("hwk",), address="", agent="")
+        was = (await home.h.request(identity.ACCOUNT_DELETE, identity.AccountRequest("anna"))).account
+        assert (was.id, was.factors) == (anna.id, ["password", "passkey"])
+        assert not await home.alive(credential)
+        with pytest.raises(AccountUnknown):
+            await info(home, session.account)
+        with pytest.raises(TicketUnknown):
+            await home.h.request(identity.LOGIN_FACTOR, identity.FactorLoginRequest(ticket.ticket, "totp", "0"))
+        again = await home.person()
+        assert again.id != anna.id
+        assert (await info(home)).factors == ["password"]
+
+
+async def test_a_change_names_the_version_it_is_of() -> None:
+    """What is not said stays; another version changes nothing, not even the groups."""
+    async with house() as home:
+        anna = await home.person()
+        group = await put_group(home, name="g")
+        after = await update(home, display_name="Anna", groups=[group.id], version=anna.version)
+        assert (after.display_name, after.email, after.groups) == ("Anna", "anna@clinic.example", [group.id])
+        with pytest.raises(VersionConflict):
+            await update(home, display_name="B", groups=[], version=anna.version)
+        assert (await info(home)).groups == [group.id]
+        with pytest.raises(GroupUnknown):
+            await update(home, display_name="B", groups=["0" * 32])
+        assert (await info(home)).display_name == "Anna"
+
+
+@pytest.mark.parametrize("how", ["roles", "groups", "group's roles", "group's members", "group deleted"])
+async def test_who_loses_rights_loses_what_was_opened_under_them(how: str) -> None:
+    """Sessions end before the change is answered; who only gains rights goes on."""
+    async with house() as home:
+        anna = await home.person(roles=["clinician"] if how == "roles" else [])
+        group = await put_group(home, name="g", roles=["clinician"], members=[] if how == "roles" else [anna.id])
+        session = await home.sign_in()
+        await update(home, roles=["clinician", "auditor"] if how == "roles" else ["auditor"])
+        assert await home.alive(session.credential)
+        if how == "roles":
+            await update(home, roles=["auditor"])
+        elif how == "groups":
+            await update(home, groups=[])
+        elif how == "group's roles":
+            await put_group(home, id=group.id, roles=[])
+        elif how == "group's members":
+            await put_group(home, id=group.id, remove=[anna.id])
+        else:
+            await put_group(home, id=group.id, delete=True)
+        assert not await home.alive(session.credential)
+        assert (await info(home)).scopes == ["audit.read"]
+
+
+async def test_a_password_of_an_administrator_ends_sessions_and_locks() -> None:
+    """It keeps the rules; taken away, no password lets in."""
+    async with house() as home:
+        await home.person()
+        session = await home.sign_in()
+        with pytest.raises(PasswordRefused):
+            await update(home, password="short")
+        assert await home.alive(session.credential)
+        await update(home, password=OTHER)
+        assert not await home.alive(session.credential)
+        assert (await home.sign_in("anna", OTHER)).credential
+        assert (await update(home, password="")).factors == []
+        with pytest.raises(LoginFailed):
+            await home.sign_in("anna", "")
+
+
+async def test_an_administrator_is_always_left() -> None:
+    """The last one of the tenant `default` is neither disabled nor deleted nor loses the role; the operator may."""
+    async with house() as home:
+        root = await home.person("root", roles=["administrator"])
+        group = await put_group(home, name="admins", roles=["administrator"])
+        for service, asked in (
+            (identity.ACCOUNT_DISABLE, identity.DisableRequest("root")),
+            (identity.ACCOUNT_DELETE, identity.AccountRequest("root")),
+            (identity.ACCOUNT_UPDATE, identity.UpdateAccountRequest("root", roles=[])),
+        ):
+            with pytest.raises(LastAdministrator):
+                await home.h.request(service, asked, source="rustcare.admin", principal=root.principal)
+        assert (await info(home, "root")).state == "active"
+        anna = await home.person()
+        await put_group(home, id=group.id, add=[anna.id])
+        await home.h.request(identity.ACCOUNT_DISABLE, identity.DisableRequest("root"), source="rustcare.admin")
+        for change in ({"remove": [anna.id]}, {"members": []}, {"roles": []}, {"delete": True}):
+            asked_group = identity.GroupRequest(group.id, **change)  # type: ignore[arg-type]
+            with pytest.raises(LastAdministrator):
+                await home.h.request(identity.GROUP_PUT, asked_group, source="rustcare.admin")
+        with pytest.raises(LastAdministrator):
+            await home.h.request(
+                identity.ACCOUNT_UPDATE, identity.UpdateAccountRequest("anna", groups=[]), source="rustcare.admin"
+            )
+        asked = identity.DisableRequest("anna")
+        await home.h.request(identity.ACCOUNT_DISABLE, asked, source="kernel", principal="operator")
+        assert (await info(home)).state == "disabled"
+
+
+async def test_a_reset_of_factors() -> None:
+    """All are gone, sessions too, and the link lets set new credentials once."""
+    async with house() as home:
+        anna = await home.person()
+        await home.app(anna)
+        _, credential = await home.plugin.sessions.begin(anna, aal=2, amr=("pwd", "otp"), address="", agent="")
+        reply = await home.h.request(identity.ACCOUNT_RESET_MFA, identity.AccountRequest("anna"))
+        assert reply.account.factors == ["password"]
+        assert not await home.alive(credential)
+        secret = reply.link.rpartition("/")[2]
+        accepted = identity.AcceptInviteRequest(secret, OTHER, client=home.client())
+        assert (await home.h.request(identity.ACCOUNT_ACCEPT_INVITE, accepted)).credential
+        with pytest.raises(LinkUnknown):
+            await home.h.request(identity.ACCOUNT_ACCEPT_INVITE, accepted)
+
+
+async def test_machines_are_accounts_without_a_password() -> None:
+    """No password lets a service account in, none is set for it by an invitation."""
+    async with house() as home:
+        asked = identity.CreateServiceRequest("lab-feed", "Lab feed", ["clinician"])
+        made = (await home.h.request(identity.SERVICE_CREATE, asked)).account
+        assert (made.kind, made.principal, made.scopes) == (
+            "service",
+            f"service/{made.id}",
+            ["fhir.read", "fhir.write"],
+        )
+        with pytest.raises(InvalidAccount):
+            await home.h.request(identity.ACCOUNT_INVITE, identity.InviteRequest("lab-feed"))
+        with pytest.raises(LoginFailed):
+            await home.sign_in("lab-feed", "")
+        listed = await home.h.request(identity.ACCOUNT_LIST, identity.AccountsRequest(kind="service"))
+        assert [one.id for one in listed.accounts] == [made.id]
+
+
+async def test_tenants_are_apart() -> None:
+    """No service finds, changes or lists anything of another tenant."""
+    async with house() as home:
+        await home.settings("ward")
+        anna = await home.person()
+        group = await put_group(home, name="g", members=[anna.id])
+        for service, asked in (
+            (identity.ACCOUNT_READ, identity.AccountRequest(anna.id)),
+            (identity.ACCOUNT_UPDATE, identity.UpdateAccountRequest(anna.id, display_name="x")),
+            (identity.ACCOUNT_DISABLE, identity.DisableRequest(anna.id)),
+            (identity.ACCOUNT_DELETE, identity.AccountRequest(anna.id)),
+            (identity.ACCOUNT_UNLOCK, identity.AccountRequest(anna.id)),
+            (identity.ACCOUNT_RESET_MFA, identity.AccountRequest(anna.id)),
+            (identity.ACCOUNT_INVITE, identity.InviteRequest(anna.id)),
+        ):
+            with pytest.raises(AccountUnknown):
+                await home.h.request(service, asked, tenant="ward")
+        for asked_group in (identity.GroupRequest(group.id, name="x"), identity.GroupRequest(group.id, delete=True)):
+            with pytest.raises(GroupUnknown):
+                await home.h.request(identity.GROUP_PUT, asked_group, tenant="ward")
+        assert (await home.h.request(identity.ACCOUNT_LIST, identity.AccountsRequest(), tenant="ward")).total == 0
+        assert (await home.h.request(identity.GROUP_LIST, identity.GroupRequest(), tenant="ward")).groups == []
+        assert (await info(home)).version == anna.version
+
+
+async def test_groups_by_id_and_name() -> None:
+    """One, or all; a new one needs a name."""
+    async with house() as home:
+        group = await put_group(home, name="Ward 3", external_id="x-1")
+        for asked in (identity.GroupRequest(group.id), identity.GroupRequest(name="WARD 3"), identity.GroupRequest()):
+            assert (await home.h.request(identity.GROUP_LIST, asked)).groups == [group]
+        with pytest.raises(GroupUnknown):
+            await home.h.request(identity.GROUP_LIST, identity.GroupRequest("0" * 32))
+        with pytest.raises(InvalidGroup):
+            await put_group(home)
