@@ -32,7 +32,11 @@ from rustcare_sdk.errors import ServiceError
 from rustcare_sdk.message import Message
 from rustcare_sdk.testing import PluginHarness, harness
 
-__all__ = ["Gate", "gateway_plugin", "row"]
+__all__ = ["TWO", "Gate", "code", "echo", "gateway_plugin", "row"]
+
+
+#: The system's tenant and two others.
+TWO = [TenantInfo("default"), TenantInfo("north", hosts=["north.example.org"]), TenantInfo("south")]
 
 
 def row(method: str, path: str, **more: Any) -> RouteRow:
@@ -45,6 +49,28 @@ def row(method: str, path: str, **more: Any) -> RouteRow:
 def credential(who: str) -> str:
     """A session's credential in the form that they have: 43 characters of base64url."""
     return who.ljust(43, "-")
+
+
+def code(answer: httpx.Response) -> str:
+    """The code of a problem, which says of its answer what is true."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    found = answer.json()
+    assert found["status"] == answer.status_code
+    assert found["instance"] == answer.headers["x-request-id"]
+    return str(found["code"])
+
+
+def echo(message: Message[Any]) -> HttpResponse:
+    """An answer that says what the route saw."""
+    asked = message.data
+    return HttpResponse(
+        content={
+            "method": asked.method, "path": asked.path, "params": asked.params, "query": asked.query,
+            "headers": asked.headers, "cookies": asked.cookies, "body": asked.body.decode(), "base": asked.base,
+            "prefix": asked.prefix, "address": asked.address, "principal": message.principal, "tenant": message.tenant,
+            "trace": message.trace, "kind": asked.caller.kind,
+        }
+    )  # fmt: skip
 
 
 class Gate:

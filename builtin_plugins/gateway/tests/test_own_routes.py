@@ -1,0 +1,111 @@
+"""The gateway's own routes: counters, the description, forward authentication."""
+
+from __future__ import annotations
+
+import pytest
+from rustcare_plugin_gateway.errors import Refused
+
+from tests.support.gateway_plugin import TWO, code, gateway_plugin, row
+
+LAB = row("GET", "/lab/{id}", scope="lab.read")
+
+
+# its own routes
+
+
+async def test_metrics_need_a_scope_or_this_machine() -> None:
+    """As the configuration says."""
+    async with gateway_plugin(row("GET", "/a", public=True)) as gate:
+        gate.person("ann", scopes=("metrics",))
+        await gate.ask("GET", "/a")
+        assert (await gate.ask("GET", "/metrics")).status_code == 401
+        answer = await gate.ask("GET", "/metrics", who="ann")
+        assert answer.headers["content-type"].startswith("application/openmetrics-text")
+        assert 'rustcare_http_requests_total{method="GET",route="/a",status="2xx"} 1' in answer.text
+    async with gateway_plugin(metrics="loopback") as gate:
+        assert (await gate.ask("GET", "/metrics")).status_code == 200
+    async with gateway_plugin(metrics="off") as gate:
+        assert (await gate.ask("GET", "/metrics")).status_code == 404
+
+
+async def test_the_description_and_its_page() -> None:
+    """The document follows the routes; the page and its parts come from here alone; both can be turned off."""
+    async with gateway_plugin(row("GET", "/a", public=True)) as gate:
+        document = (await gate.ask("GET", "/openapi.json")).json()
+        assert "/a" in document["paths"]
+        assert "/livez" in document["paths"]
+        await gate.routes(row("GET", "/b", public=True))
+        assert "/b" in (await gate.ask("GET", "/openapi.json")).json()["paths"]
+        page = await gate.ask("GET", "/docs")
+        assert "https://" not in page.text
+        for part in ("docs.css", "docs.js"):
+            assert (await gate.ask("GET", f"/docs/{part}")).status_code == 200
+        assert (await gate.ask("GET", "/docs/other")).status_code == 404
+    async with gateway_plugin(docs=False) as gate:
+        assert (await gate.ask("GET", "/docs")).status_code == 404
+
+
+async def test_only_names_under_which_it_is_reached() -> None:
+    """With a list of hosts, another Host is 421; a tenant's host is one; probes may use any."""
+    async with gateway_plugin(row("GET", "/a", public=True), tenants=TWO, hosts=["localhost"]) as gate:
+        assert (await gate.ask("GET", "/a")).status_code == 200
+        assert (await gate.ask("GET", "/a", headers={"host": "north.example.org"})).status_code == 200
+        answer = await gate.ask("GET", "/a", headers={"host": "evil.example"})
+        assert (answer.status_code, code(answer)) == (421, "gateway.misdirected")
+        assert (await gate.ask("GET", "/livez", headers={"host": "10.0.0.7"})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("original", "query", "who", "status"),
+    [
+        ({"x-original-method": "GET", "x-original-uri": "/files/7"}, "?scope=files.read", "ann", 200),
+        ({"x-original-method": "GET", "x-original-uri": "/files/7"}, "?scope=files.write", "ann", 403),
+        ({"x-original-method": "GET", "x-original-uri": "/files/7"}, "", "", 401),
+        ({"x-original-method": "GET", "x-original-uri": "/files/7"}, "?aal=2", "ann", 401),
+        ({"x-original-method": "POST", "x-original-uri": "/files/7"}, "", "ann", 403),
+        (
+            {"x-original-method": "POST", "x-original-url": "https://files.example.org/7", "origin": "https://files.example.org"},
+            "",
+            "ann",
+            200,
+        ),
+        (
+            {"x-forwarded-method": "DELETE", "x-forwarded-proto": "https", "x-forwarded-host": "files.example.org",
+             "x-forwarded-uri": "/7", "sec-fetch-site": "same-origin"},
+            "",
+            "ann",
+            200,
+        ),
+        ({"x-forwarded-method": "GET", "x-forwarded-host": "north.example.org", "x-forwarded-uri": "/7"}, "", "ann", 403),
+        ({"x-forwarded-method": "GET", "x-forwarded-uri": "/t/south/7"}, "", "ann", 403),
+    ],
+)  # fmt: skip
+async def test_a_proxy_asks_whether_a_request_may_pass(
+    original: dict[str, str], query: str, who: str, status: int
+) -> None:
+    """By who the caller is in the tenant that the request in question is for, and from where a browser sent it."""
+    async with gateway_plugin(tenants=TWO) as gate:
+        gate.person("ann", scopes=("files.read",))
+        answer = await gate.ask("GET", f"/auth/check{query}", who=who, headers=original)
+        assert answer.status_code == status, answer.text
+        if status == 200:
+            assert answer.headers["x-auth-principal"] == "user/ann"
+            assert answer.headers["x-auth-tenant"] == "default"
+            assert answer.headers["x-auth-scopes"] == "files.read"
+
+
+async def test_envoy_asks_with_the_method_and_path_themselves() -> None:
+    """Any method, and whatever stands behind `/auth/check`."""
+    async with gateway_plugin() as gate:
+        gate.person("ann", scopes=("files.read",))
+        for method in ("GET", "PUT", "DELETE"):
+            headers = {"sec-fetch-site": "same-origin"}
+            assert (await gate.ask(method, "/auth/check/files/7", who="ann", headers=headers)).status_code == 200
+            assert (await gate.ask(method, "/auth/check/files/7")).status_code == 401
+
+
+def test_refusals_have_statuses() -> None:
+    """Every refusal of the gateway says its HTTP status, and its code begins with the plugin's name."""
+    for cls in Refused.__subclasses__():
+        assert 400 <= cls.status <= 599
+        assert cls.code.startswith("gateway.")
