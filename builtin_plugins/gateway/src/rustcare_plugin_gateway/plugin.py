@@ -10,9 +10,11 @@ from typing import Any
 from rustcare_sdk import Health, Message, Plugin, serve, subscribe
 from rustcare_sdk.contracts.http import CHANGED, GATEWAY_STATUS, GatewayRequest, GatewayStatus, RoutesChanged
 from rustcare_sdk.contracts.identity import (
+    JWKS_CHANGED,
     REVOKED,
     TENANT_CHANGED,
     TENANTS,
+    JwksReply,
     Revocation,
     TenantInfo,
     TenantsReply,
@@ -195,6 +197,11 @@ class Gateway(Plugin):
     async def on_revoked(self, message: Message[Revocation]) -> None:
         """A credential is not valid any more; whoever revoked it waits until this returns."""
         self._authenticator.forget(message.data)
+
+    @subscribe(JWKS_CHANGED)
+    async def on_keys(self, message: Message[JwksReply]) -> None:
+        """Tokens are signed with other keys; those of keys that are no more are not valid any more."""
+        self._authenticator.keys_changed(message.data)
 
     @subscribe(TENANT_CHANGED)
     async def on_tenant(self, message: Message[TenantInfo]) -> None:

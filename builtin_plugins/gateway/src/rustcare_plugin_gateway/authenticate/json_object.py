@@ -1,0 +1,54 @@
+"""JSON objects read without any leniency: what two readers could understand differently is refused.
+
+RFC 8259 leaves open what a name that occurs twice means, and RFC 7515 (section 4) and RFC 7519 (section 4) let a verifier
+refuse it. msgspec refuses what is no JSON (NaN, control characters, text after the end, a byte order mark), text that is no
+UTF-8, lone surrogates, and numbers that do not fit.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+__all__ = ["MAX_DEPTH", "read_object"]
+
+#: Objects and arrays within each other, the outermost included.
+MAX_DEPTH = 8
+
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def read_object(text: bytes) -> dict[str, Any]:
+    """The object. ValueError for anything else, and for one with a name twice, or deeper than `MAX_DEPTH`."""
+    try:
+        found = _decode(text)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise ValueError("expected a JSON object") from None
+    # Each level has a bracket, so fewer brackets than levels allowed need no closer look.
+    if text.count(b"{") + text.count(b"[") > MAX_DEPTH and _deeper(found, MAX_DEPTH):
+        raise ValueError(f"expected a JSON object of at most {MAX_DEPTH} levels")
+    # What comes out again as it went in had no name twice, since a dict has none. Most tokens are written so.
+    if _encode(found) != text:
+        try:
+            json.loads(text, object_pairs_hook=_unique)
+        except RecursionError:
+            raise ValueError("expected a JSON object") from None
+    return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> None:
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise ValueError("expected each name once")
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    if isinstance(value, dict):
+        inner = list(value.values())
+    elif isinstance(value, list):
+        inner = value
+    else:
+        return False
+    return levels == 0 or any(_deeper(item, levels - 1) for item in inner)

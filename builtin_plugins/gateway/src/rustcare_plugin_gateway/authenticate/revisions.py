@@ -1,0 +1,42 @@
+"""Whether every revocation up to now was heard of: by their revisions, which have no gaps."""
+
+from __future__ import annotations
+
+__all__ = ["Revisions"]
+
+_MAX_AHEAD = 10_000
+
+
+class Revisions:
+    """Counts revisions. `behind`: some are missing, and nothing that they might have ended may be accepted."""
+
+    def __init__(self) -> None:
+        self.known = 0
+        self.behind = True  # until the first answer nothing is known
+        self._ahead: set[int] = set()
+
+    def heard(self, revision: int) -> None:
+        """An event came. They may overtake each other, and old ones may be told again."""
+        if revision <= self.known:
+            return
+        if len(self._ahead) < _MAX_AHEAD:
+            self._ahead.add(revision)
+        while self.known + 1 in self._ahead:
+            self.known += 1
+            self._ahead.discard(self.known)
+        if self._ahead:
+            self.behind = True
+
+    def answered(self, revision: int) -> None:
+        """All up to this one were told in an answer. What came ahead of it meanwhile may still leave a gap.
+
+        One that is lower than what was known is of a store that was put back to an earlier state: it counts from there.
+        """
+        if revision < self.known:
+            self._ahead.clear()
+        self.known = revision
+        self._ahead = {one for one in self._ahead if one > revision}
+        while self.known + 1 in self._ahead:
+            self.known += 1
+            self._ahead.discard(self.known)
+        self.behind = bool(self._ahead)
