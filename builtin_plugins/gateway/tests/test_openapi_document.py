@@ -85,3 +85,16 @@ def test_an_operation_says_what_it_takes_and_answers() -> None:
     assert {"413", "415"} <= set(public["responses"])
     assert list(public["requestBody"]["content"]) == ["text/csv"]
     assert "/hidden" not in document["paths"]
+
+
+def test_a_standard_with_media_types_of_its_own() -> None:
+    """What `produces` names holds for the answer and for the route's own errors; what the gateway says stays a problem."""
+    made = row("GET", "/scim", produces=("application/scim+json",), problems={"acme.gone": 410, "acme.refused": 403})
+    gone = row("DELETE", "/scim", produces=("application/scim+json",), status=204)
+    document = document_of([made, gone], "1.0.0", "https://a")
+    responses = document["paths"]["/scim"]["get"]["responses"]
+    assert list(responses["200"]["content"]) == ["application/scim+json"]
+    for status in ("403", "410"):
+        assert set(responses[status]["content"]) == {"application/problem+json", "application/scim+json"}
+    assert responses["429"] == {"$ref": "#/components/responses/429"}
+    assert "content" not in document["paths"]["/scim"]["delete"]["responses"]["204"]

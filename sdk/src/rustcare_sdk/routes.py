@@ -65,6 +65,7 @@ class Route:
         browser: a page for people: errors come as pages, and who is not known is sent to sign in.
         max_body: bytes. timeout: seconds, 0 for the gateway's own.
         media_types: those of bodies it takes, when not JSON (or a form, if the body has a type).
+        produces: those of its answers, its own errors among them, when a standard wants others than JSON's.
         query: the names of query parameters it reads, for the description.
         fresh: seconds since the caller must have proved who they are, 0 for any time.
         hidden: not in the description.
@@ -85,6 +86,7 @@ class Route:
     max_body: int = 1048576
     timeout: float = 0.0
     media_types: tuple[str, ...] = ()
+    produces: tuple[str, ...] = ()
     query: tuple[str, ...] = ()
     fresh: float = 0.0
     hidden: bool = False

@@ -152,6 +152,7 @@ class RouteRow:
     fresh: float = 0.0
     body: dict[str, Any] = field(default_factory=dict)
     answer: dict[str, Any] = field(default_factory=dict)
+    produces: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,10 @@ def _operation(row: RouteRow, schemas: dict[str, Any]) -> dict[str, Any]:
 def _responses(row: RouteRow, schemas: dict[str, Any]) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": _phrase(row.status)}
     if row.answer:
-        answer["content"] = {"application/json": {"schema": _hoisted(row.answer, row.plugin, schemas)}}
+        schema = _hoisted(row.answer, row.plugin, schemas)
+        answer["content"] = {media: {"schema": schema} for media in row.produces or ("application/json",)}
+    elif row.produces and row.status != 204:
+        answer["content"] = {media: {} for media in row.produces}
     statuses = set(_ALWAYS)
     if not row.public:
         statuses |= {401, 403}
@@ -127,7 +130,11 @@ def _responses(row: RouteRow, schemas: dict[str, Any]) -> dict[str, Any]:
         statuses |= {413, 415, 422}
     statuses |= set(row.problems.values())
     found: dict[str, Any] = {}
+    own = set(row.problems.values()) if row.produces else set()
     for status in statuses:
+        if status in own:
+            found[str(status)] = _problem(status, row.produces)
+            continue
         found[str(status)] = (
             {"$ref": f"#/components/responses/{status}"}
             if status in _ALWAYS or status in (401, 403, 411, 413, 415, 422)
@@ -141,10 +148,14 @@ def _responses(row: RouteRow, schemas: dict[str, Any]) -> dict[str, Any]:
     return dict(sorted(found.items()))
 
 
-def _problem(status: int) -> dict[str, Any]:
+def _problem(status: int, produces: Iterable[str] = ()) -> dict[str, Any]:
+    """An error of the gateway's, or one that the route tells in a form of its own."""
     return {
         "description": _phrase(status),
-        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        "content": {
+            "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}},
+            **{media: {} for media in produces},
+        },
     }
 
 

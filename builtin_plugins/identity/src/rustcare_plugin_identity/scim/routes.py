@@ -26,6 +26,7 @@ F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 
 _READ, _WRITE = "scim.read", "scim.write"
 _PROBLEMS = {cls.code: cls.status for cls in ScimError.__subclasses__()}
+_READ_PROBLEMS = {**_PROBLEMS, "identity.scim.not-modified": 304}
 _QUERY = ("filter", "sortBy", "sortOrder", "startIndex", "count", "attributes", "excludedAttributes")
 _SELECT = ("attributes", "excludedAttributes")
 _BASE = "/scim/v2"
@@ -35,12 +36,13 @@ _TYPES = (MEDIA_TYPE, "application/json")
 
 
 def _reads(path: str, summary: str, **options: Any) -> Callable[[F], F]:
-    options = {"scope": _READ, "limit": "read", "problems": {**_PROBLEMS, "identity.scim.not-modified": 304}, **options}
+    options = {"scope": _READ, "limit": "read", "problems": _READ_PROBLEMS, "produces": (MEDIA_TYPE,), **options}
     return route("GET", _BASE + path, summary=summary, **options)
 
 
 def _writes(method: Any, path: str, summary: str, **options: Any) -> Callable[[F], F]:
-    options = {"scope": _WRITE, "limit": "write", "problems": _PROBLEMS, "media_types": _TYPES, **options}
+    bodies = {} if method == "DELETE" else {"media_types": _TYPES}
+    options = {"scope": _WRITE, "limit": "write", "problems": _PROBLEMS, "produces": (MEDIA_TYPE,), **bodies, **options}
     return route(method, _BASE + path, summary=summary, **options)
 
 
