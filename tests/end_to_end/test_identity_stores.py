@@ -14,6 +14,7 @@ import pytest
 from rustcare_kernel import Kernel
 from rustcare_plugin_identity.factors.totp import code_at
 from rustcare_sdk.contracts import identity
+from rustcare_sdk.contracts.audit import SEARCH, SearchReply, SearchRequest
 from rustcare_sdk.errors import RustCareError
 
 PASSWORD = "correct horse battery staple"
@@ -167,3 +168,56 @@ async def test_what_people_and_machines_hold_works_on_either_store(
         assert await front.code_of(identity.AUTHENTICATE, refused) == "identity.credential-refused"
         next_one = identity.RefreshRequest(reply.refresh_token)
         assert await front.code_of(identity.TOKEN_REFRESH, next_one) == "identity.refresh-refused"
+
+
+async def test_nothing_that_opens_a_door_is_in_any_file(tmp_path: Path) -> None:
+    """Databases, their logs, the audit log: no cookie, token, key or code that was given out, and every use is on record."""
+    async with Kernel(tmp_path, log_level="silent") as kernel:
+        for name in ("crypto", "audit", "identity"):
+            await kernel.install(f"installed:{name}", consent=True)
+        front = Front(kernel)
+        made = identity.CreateAccountRequest("ann", password=PASSWORD)
+        ann = (await front.ask(identity.ACCOUNT_CREATE, made, identity.CreateAccountReply)).account
+        asked = {"name": "ann", "password": PASSWORD}
+        login = await front.ask("identity.login.password", asked, identity.LoginReply, "")
+        issued = await front.ask(
+            identity.TOKEN_ISSUE, identity.IssueRequest(refresh=True), identity.TokenReply, ann.principal
+        )
+        renewed = await front.ask(
+            identity.TOKEN_REFRESH, identity.RefreshRequest(issued.refresh_token), identity.TokenReply, ""
+        )
+        key = await front.ask(identity.KEY_CREATE, identity.CreateKeyRequest("ann", "ci"), identity.CreateKeyReply)
+        begun = await front.ask(
+            identity.DEVICE_BEGIN, identity.DeviceBeginRequest("cli"), identity.DeviceBeginReply, ""
+        )
+        await front.ask(identity.KEY_REVOKE, identity.KeysRequest(key=key.key.id), identity.KeysReply)
+        await front.ask(identity.SESSION_REVOKE, identity.RevokeRequest("ann"), identity.RevokeReply)
+        found = await front.ask(SEARCH, SearchRequest(limit=200), SearchReply)
+        recorded = Counter(row.entry["what"].get("capability", "") for row in found.rows)
+        for service in (
+            identity.TOKEN_ISSUE,
+            identity.TOKEN_REFRESH,
+            identity.KEY_CREATE,
+            identity.KEY_REVOKE,
+            identity.SESSION_REVOKE,
+            identity.DEVICE_BEGIN,
+        ):
+            assert recorded[f"bus:request@{service}"] == 1, service
+    secrets = [
+        PASSWORD,
+        login.credential,
+        issued.refresh_token.rpartition(".")[2],
+        renewed.refresh_token.rpartition(".")[2],
+        issued.access_token.rpartition(".")[2],
+        key.secret,
+        begun.device_code,
+    ]
+    assert _holding(tmp_path, login.session.id), "the look finds what is there"
+    for secret in secrets:
+        assert _holding(tmp_path, secret) == []
+
+
+def _holding(folder: Path, text: str) -> list[str]:
+    """The files that hold a text."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return [path.name for path in files if text.encode() in path.read_bytes()]
