@@ -2,7 +2,8 @@
 
 Installs crypto, audit, identity and gateway, and a plugin with routes; makes a service account with a key and a token. Prints
 one line of JSON (`port`, `key`, `token`, `account`) and serves until its control socket says stop, or it is killed.
-Options: `port`, `routes` (how many the plugin has), `tenants` (how many there are), `limits` (of the gateway), `workers`.
+Options: `port`; `routes` (how many the plugin has); `tenants` (how many there are); `limits`, `gateway` (configuration of the
+gateway); `workers`; `user` (make one, with a password); `also` (further built-in plugins).
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def plugin(name: str = ROUTES, version: str = "1.0.0", routes: int = 1, scale: s
     further `/NAME-N/{id}`."""
     paths = [name, *(f"{name}-{number}" for number in range(1, routes))]
     marks = "\n".join(f'    @route("GET", "/{path}/{{id}}", summary="One")' for path in paths)
-    capabilities = "".join(f'[[capability]]\nuse = "http:route@GET /{path}/*"\nreason = "answers"\n' for path in paths)
+    asked = f"/{name}/*" if routes == 1 else "/*"
+    capabilities = f'[[capability]]\nuse = "http:route@GET {asked}"\nreason = "answers"\n'
     return {
         "plugin.py": f"""
 from __future__ import annotations
@@ -98,14 +100,21 @@ async def main(data: Path, options: dict[str, Any]) -> None:
             scale = "each" if beside else "one"
             made = await asyncio.to_thread(write, data / "made", ROUTES, "1.0.0", options.get("routes", 1), scale)
             await kernel.install(made, consent=True)
-        for number in range(1, options.get("tenants", 1)):
-            request = identity.TenantRequest(f"tenant-{number}", hosts=[f"tenant-{number}.example.org"])
-            await kernel.request(identity.TENANT_PUT, request)
+        names = [f"tenant-{number}" for number in range(1, options.get("tenants", 1))]
+        for start in range(0, len(names), 50):
+            await asyncio.gather(*(tenant(kernel, name) for name in names[start : start + 50]))
         await kernel.converged()
         said = await credentials(kernel)
+        if options.get("user"):
+            said.update(await person(kernel))
         status = await kernel.request(GATEWAY_STATUS, GatewayRequest(), type=GatewayStatus)
         print(json.dumps({"port": urlsplit(status.url).port, **said}), flush=True)
         await stopped.wait()
+
+
+async def tenant(kernel: Kernel, name: str) -> None:
+    """Make a tenant."""
+    await kernel.request(identity.TENANT_PUT, identity.TenantRequest(name, hosts=[f"{name}.example.org"]))
 
 
 async def credentials(kernel: Kernel) -> dict[str, str]:
@@ -125,6 +134,14 @@ async def credentials(kernel: Kernel) -> dict[str, str]:
         type=identity.TokenReply,
     )
     return {"key": key.secret, "token": token.access_token, "account": made.account.id}
+
+
+async def person(kernel: Kernel) -> dict[str, str]:
+    """A user with a password."""
+    password = "a long enough passphrase of somebody"
+    asked = identity.CreateAccountRequest("somebody", password=password)
+    await kernel.request(identity.ACCOUNT_CREATE, asked)
+    return {"user": "somebody", "password": password}
 
 
 if __name__ == "__main__":
