@@ -72,7 +72,7 @@ const route = (method, path, operation, page) => {
   element.addEventListener("toggle", () => {
     if (!element.open || element.querySelector(".inside")) return;
     const inside = make("div", "", "inside");
-    inside.append(make("p", operation.description || (operation.security.length ? "For callers who are known." : "For everybody."), "soft"));
+    inside.append(make("p", (operation.description || "").replaceAll("`", "") || (operation.security.length ? "For callers who are known." : "For everybody."), "soft"));
     if (operation.parameters) {
       inside.append(make("h3", "Parameters"));
       inside.append(table(operation.parameters.map((item) => [item.name, item.in, item.required ? "yes" : "no"]), ["Name", "In", "Required"]));
