@@ -205,6 +205,12 @@ class Grants:
         self._tenants_with_a_say.add((plugin, tenant))
         self.epoch += 1
 
+    def replace_tenants(self, pairs: set[tuple[str, str]]) -> None:
+        """These (plugin, tenant), and no others, are the tenants that have a say."""
+        if pairs != self._tenants_with_a_say:
+            self._tenants_with_a_say = pairs
+            self.epoch += 1
+
     def forget_plugin(self, plugin: str) -> None:
         """Drop everything about a plugin that is removed, whatever its digest."""
         for known, digest in [*self._by_package, *self._manifests]:

@@ -50,6 +50,13 @@ async def test_what_a_tenant_says_holds_in_every_process(tmp_path: Path) -> None
         assert await codes(desk, "request", name="front.config", call=north) == ["", ""]
         await desk.kernel.revoke("acme.front", "bus:serve@front.*", tenant="north")
         assert await codes(desk, "request", name="front.config", call=north) == ["capability.denied"] * 2
+        await desk.kernel.remove("acme.front")
+        await desk.kernel.install(front(), consent=True)
+        await desk.kernel.converged()
+        desk.port = await desk.kernel.request("front.where")
+        assert await codes(desk, "request", name="front.config", call=north) == ["", ""], (
+            "nothing is left of what it said"
+        )
 
 
 async def test_a_denied_use_in_a_worker_is_told(tmp_path: Path) -> None:

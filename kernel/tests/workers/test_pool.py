@@ -137,6 +137,18 @@ async def test_workers_stop_with_the_kernel(tmp_path: Path) -> None:
     assert [line for line in logged if line["level"] in ("warning", "error")] == []
 
 
+async def test_a_kernel_that_closes_while_a_worker_starts_leaves_no_process(tmp_path: Path) -> None:
+    """A worker that is just being started when the kernel closes ends like the others."""
+    logged: list[dict[str, Any]] = []
+    async with office(tmp_path, workers=3, logged=logged) as desk:
+        pids = desk.pids()
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        while any(pid in desk.pids() for pid in pids):  # noqa: ASYNC110  # until this process has noticed
+            await asyncio.sleep(0)
+    assert [line for line in logged if line["event"] == "a worker did not end in time and is killed"] == []
+
+
 async def test_a_terminated_worker_finishes_and_is_replaced(tmp_path: Path) -> None:
     """SIGTERM to a worker is a request to leave in order."""
     async with office(tmp_path) as desk:

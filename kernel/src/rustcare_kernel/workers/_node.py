@@ -145,9 +145,9 @@ class Node:
             self._grants.revoke(grant_id)
         for grant in told.values():
             self._grants.add(grant)
-        for plugin in desired.plugins:
-            for tenant in plugin.tenants:
-                self._grants.remember_tenant(plugin.entry.id, tenant)
+        self._grants.replace_tenants(
+            {(plugin.entry.id, tenant) for plugin in desired.plugins for tenant in plugin.tenants}
+        )
         self._gate.enforce(desired.recorder, desired.must)
         self.link.send(frames.Applied(desired.revision))
         self._changed.set()
@@ -158,7 +158,10 @@ class Node:
         loop = asyncio.get_running_loop()
         counting = loop.create_task(self._report(), name="report what was counted")
         converging = loop.create_task(self._converge(), name="do what is wanted")
-        await self.stopped.wait()
+        stopping = loop.create_task(self.stopped.wait(), name="wait for the end")
+        await asyncio.wait({converging, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if converging.done():  # it never ends by itself: without it this process would serve what nobody wants any more
+            converging.result()
         converging.cancel()
         await asyncio.gather(converging, return_exceptions=True)
         for plugin_id in reversed(list(self._supervisors)):

@@ -198,6 +198,8 @@ class WorkerPool:
         finally:
             theirs.close()
             their_doors.close()
+        if self._closing.is_set():
+            attendant.link.send(frames.Stop())
         self._attendants[index] = attendant
         self._since[index] = time.time()
         return attendant
