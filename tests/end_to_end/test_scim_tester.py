@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from rustcare_kernel import Kernel
 from rustcare_plugin_identity.scim.filters import parse_filter
 from rustcare_plugin_identity.scim.filters.evaluate import bind
 from rustcare_plugin_identity.scim.schemas import USERS
@@ -35,21 +36,31 @@ FILTERS = (
 )
 
 
+async def emptied(data: Path, store: str) -> None:
+    """Take away what tests have left in a database that they share."""
+    async with Kernel(data, store=store, log_level="silent", only=()) as kernel:
+        for status in kernel.plugins():
+            await kernel.remove(status.id, purge=True)
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 async def server(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[tuple[str, str]]:
     """A server with its front door: its URL, and the key of a service account that may provision and no more."""
-    store = {"store": request.getfixturevalue("postgres_dsn")} if request.param == "postgres" else {}
+    store = request.getfixturevalue("postgres_dsn") if request.param == "postgres" else ""
     roles = {"settings": {"roles": {"directory": ["scim"]}}}
-    async with front_door(tmp_path, gateway={"limits": LIMITS}, identity_config=roles, **store) as door:
-        made = await door.kernel.request(
-            identity.SERVICE_CREATE,
-            identity.CreateServiceRequest("directory", roles=["directory"]),
-            type=identity.AccountReply,
-        )
-        key = await door.kernel.request(
-            identity.KEY_CREATE, identity.CreateKeyRequest(made.account.id, "tests"), type=identity.CreateKeyReply
-        )
-        yield door.url, key.secret
+    if store:
+        await emptied(tmp_path / "before", store)
+    try:
+        where = {"store": store} if store else {}
+        async with front_door(tmp_path / "data", gateway={"limits": LIMITS}, identity_config=roles, **where) as door:
+            asked = identity.CreateServiceRequest("directory", roles=["directory"])
+            made = await door.kernel.request(identity.SERVICE_CREATE, asked, type=identity.AccountReply)
+            wanted = identity.CreateKeyRequest(made.account.id, "tests")
+            key = await door.kernel.request(identity.KEY_CREATE, wanted, type=identity.CreateKeyReply)
+            yield door.url, key.secret
+    finally:
+        if store:
+            await emptied(tmp_path / "data", store)
 
 
 async def test_every_check_of_scim2_tester_passes(server: tuple[str, str]) -> None:
