@@ -43,7 +43,7 @@ class LockoutSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `lock_after` on the password is not looked at for `lock_for` seconds, twice as long each further time up to `lock_longest`.
 
     `forget`: seconds without a failure after which all is forgotten. `address_rate`: failures an hour from one address
-    (or IPv6 /64) before it has to wait too.
+    (or IPv6 /64) before it has to wait too; `mail_rate`: requests for links by mail an hour from one address.
     """
 
     free: int = 3
@@ -53,13 +53,14 @@ class LockoutSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lock_longest: float = 3600.0
     forget: float = 86400.0
     address_rate: int = 60
+    mail_rate: int = 60
 
     def __post_init__(self) -> None:
         if not (
             0 <= self.free < self.lock_after <= 100 and 0 < self.longest_wait <= self.lock_for <= self.lock_longest
         ):
             raise ValueError("expected 0 <= free < lock_after <= 100 and 0 < longest_wait <= lock_for <= lock_longest")
-        if self.lock_longest > 86400 or self.forget < 60 or self.address_rate < 1:
+        if self.lock_longest > 86400 or self.forget < 60 or min(self.address_rate, self.mail_rate) < 1:
             raise ValueError(
                 "expected lock_longest of at most a day, forget of at least 60, address_rate of at least 1"
             )

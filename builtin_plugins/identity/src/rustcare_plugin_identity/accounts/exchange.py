@@ -59,6 +59,20 @@ class AccountLine(
     password: str = ""
 
 
+class _Import:
+    """An import under way: what was counted, whose sessions may have to end, who joins which groups."""
+
+    def __init__(self, tx: Queries, tenant: str, update: bool) -> None:
+        self.tx = tx
+        self.tenant = tenant
+        self.update = update
+        self.created = self.updated = self.made = 0
+        #: Accounts as they were, with their roles, and whether they have another password.
+        self.changed: list[tuple[Account, list[str], bool]] = []
+        self.groups: dict[str, str] = {}
+        self.joining: dict[str, list[str]] = {}
+
+
 class _Checked(Exception):
     """All lines could be taken; nothing is to be kept of it."""
 
@@ -113,54 +127,49 @@ class ExchangeServices(Gate):
             raise ImportRefused(
                 f"expected at most {_MOST_LINES} lines at once, got {len(lines)}", hint="import them in parts"
             )
-        counts = {"created": 0, "updated": 0, "groups": 0}
-        changed: list[tuple[Account, list[str], bool]] = []
+        done: _Import | None = None
         try:
             async with self.ctx.db.transaction() as tx:
+                done = _Import(tx, tenant, asked.update)
                 for number, line in lines:
                     try:
-                        await self._exchange_take(tx, tenant, line, asked.update, counts, changed)
+                        await self._exchange_take(done, line)
                     except StoreError:
                         raise
                     except RustCareError as error:
                         place = f"line {number}" + (f", {error.address}" if error.address else "")
                         raise ImportRefused(error.message, hint=error.hint, address=place) from None
+                for group, members in done.joining.items():
+                    await self.groups.join(tx, tenant, group, members)
                 if asked.check:
                     raise _Checked
         except _Checked:
-            return identity.ImportReply(counts["created"], counts["updated"], counts["groups"])
-        for before, held, other in changed:
+            assert done is not None
+            return identity.ImportReply(done.created, done.updated, done.made)
+        for before, held, other in done.changed:
             account = await self.accounts.get(tenant, before.id)
             if account is not None:
                 await self._exchange_end(account, held, other)
-        await self.event("account.imported", details={name: str(count) for name, count in counts.items()})
-        return identity.ImportReply(counts["created"], counts["updated"], counts["groups"])
+        details = {"created": str(done.created), "updated": str(done.updated), "groups": str(done.made)}
+        await self.event("account.imported", details=details)
+        return identity.ImportReply(done.created, done.updated, done.made)
 
-    async def _exchange_take(
-        self,
-        tx: Queries,
-        tenant: str,
-        line: str,
-        update: bool,
-        counts: dict[str, int],
-        changed: list[tuple[Account, list[str], bool]],
-    ) -> None:
+    async def _exchange_take(self, done: _Import, line: str) -> None:
+        tx, tenant = done.tx, done.tenant
         try:
             found: GroupLine | AccountLine = msgspec.json.decode(line, type=GroupLine | AccountLine)
         except (msgspec.DecodeError, UnicodeEncodeError) as error:
-            raise InvalidAccount(
-                f"expected a group or an account as JSON, got something else: {_told(error)}"
-            ) from None
+            raise InvalidAccount(f"expected a group or an account, got something else: {_told(error)}") from None
         if isinstance(found, GroupLine):
             if await self.groups.find(tenant, found.name, tx) is None:
                 await self.groups.create(
                     tenant, name=found.name, roles=found.roles, external_id=found.external_id, tx=tx
                 )
-                counts["groups"] += 1
+                done.made += 1
             return
         if found.password and not foreign.known(found.password):
             raise InvalidAccount("expected a hash of a form that is known and not too costly", address="password")
-        groups = [await self._exchange_group(tx, tenant, name) for name in found.groups]
+        groups = [await self._exchange_group(done, name) for name in found.groups]
         before = await self.accounts.named(tenant, key(found.name), tx)
         state = found.state or ("active" if found.password or found.kind == "service" else "invited")
         fields: dict[str, Any] = {
@@ -176,25 +185,29 @@ class ExchangeServices(Gate):
         }
         if before is None:
             account = await self.accounts.create(tenant, kind=found.kind, **fields, tx=tx)
-            counts["created"] += 1
-        elif not update or before.kind != found.kind or key(before.name) != key(found.name):
+            done.created += 1
+            for group in groups:
+                done.joining.setdefault(group, []).append(account.id)
+        elif not done.update or before.kind != found.kind or key(before.name) != key(found.name):
             raise AccountExists("expected a name that no account has, got one that is taken", address="name")
         else:
             if not found.password:
                 del fields["password"]
             held = await self.accounts.roles_of(before, tx)
-            changed.append((before, held, bool(found.password) and found.password != before.password))
+            done.changed.append((before, held, bool(found.password) and found.password != before.password))
             account = await self.accounts.update(tenant, before.id, fields, tx=tx)
-            counts["updated"] += 1
-        await self.groups.assign(tx, tenant, account.id, groups)
+            done.updated += 1
+            await self.groups.assign(tx, tenant, account.id, groups)
 
-    async def _exchange_group(self, tx: Queries, tenant: str, name: str) -> str:
-        group = await self.groups.find(tenant, name, tx)
-        if group is None:
-            raise GroupUnknown(
-                "expected groups that there are or that stand in a line before, got another", address="groups"
-            )
-        return group.id
+    async def _exchange_group(self, done: _Import, name: str) -> str:
+        if name not in done.groups:
+            group = await self.groups.find(done.tenant, name, done.tx)
+            if group is None:
+                raise GroupUnknown(
+                    "expected groups that there are or that stand in a line before, got another", address="groups"
+                )
+            done.groups[name] = group.id
+        return done.groups[name]
 
     async def _exchange_end(self, account: Account, held: list[str], other_password: bool) -> None:
         """End what was opened with what is not valid any more."""

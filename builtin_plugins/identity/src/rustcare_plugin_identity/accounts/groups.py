@@ -228,6 +228,17 @@ class Groups:
             else:
                 raise GroupUnknown("expected groups of this tenant, got an id that none has", address="groups")
 
+    async def join(self, tx: Queries, tenant: str, id: str, accounts: Sequence[str]) -> None:
+        """Make accounts of the tenant that were not members before members of a group of it."""
+        await tx.execute(
+            "UPDATE groups SET version = version + 1, updated = ? WHERE tenant = ? AND id = ?",
+            (self._now(), tenant, id),
+        )
+        await tx.execute_many(
+            "INSERT INTO memberships (tenant, group_id, account) VALUES (?, ?, ?)",
+            [(tenant, id, account) for account in dict.fromkeys(accounts)],
+        )
+
     async def delete(self, tenant: str, id: str) -> Group:
         """Take a group away; as it was. Raises GroupUnknown."""
         async with self._db.transaction() as tx:

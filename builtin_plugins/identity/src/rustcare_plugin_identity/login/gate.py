@@ -37,8 +37,6 @@ __all__ = ["MAILS", "Gate"]
 
 #: How often a link may be asked for, for one name: two at once, then ever more slowly.
 MAILS = LockoutSettings(free=2, longest_wait=900.0, lock_after=10, lock_for=3600.0, lock_longest=3600.0)
-#: Requests for links from one address in an hour.
-MAILS_FROM_ADDRESS = 60
 
 _LOOKUP = "identity.lookup"
 _SMTP = "identity.smtp"

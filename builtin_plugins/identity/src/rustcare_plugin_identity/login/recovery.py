@@ -23,7 +23,7 @@ from rustcare_plugin_identity.mail import Mail
 from rustcare_plugin_identity.mail import templates as texts
 from rustcare_plugin_identity.tenants import DEFAULT
 
-from .gate import MAILS, MAILS_FROM_ADDRESS, Gate
+from .gate import MAILS, Gate
 from .links import LIFETIMES, Link, Purpose
 
 __all__ = ["RecoveryServices"]
@@ -60,9 +60,10 @@ class RecoveryServices(Gate):
         self, message: Message[Any], name: str, account: str, what: str, client: identity.Client
     ) -> float:
         """Count a request for a link; seconds to wait, 0: go on."""
-        wait = self.askers.retry_after(message.tenant, client.address, MAILS_FROM_ADDRESS)
+        rate = self.settings(message.tenant).lockout.mail_rate
+        wait = self.askers.retry_after(message.tenant, client.address, rate)
         if not wait:
-            self.askers.failed(message.tenant, client.address, MAILS_FROM_ADDRESS)
+            self.askers.failed(message.tenant, client.address, rate)
             wait = (await self.lockout.begin(message.tenant, name, account, MAILS, what=what)).retry_after
         return wait
 
