@@ -98,7 +98,8 @@ class Events:
         number, gap = self.place(last)
         self.listeners += 1
         try:
-            yield b"retry: 2000\n\n"
+            # With the place where it begins: who is cut off before the first event comes back to it.
+            yield f"retry: 2000\nid: {self.name}-{number - 1}\n\n".encode()
             if gap:
                 yield sse(f"{self.name}-{number - 1}", {"kind": "gap"})
             while True:

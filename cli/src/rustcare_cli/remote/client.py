@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -137,38 +139,41 @@ class RemoteClient:
         return str(answer.json()["source"])
 
     def watch(self, **params: Any) -> Iterator[dict[str, Any]]:
-        """What happens from now on: states of plugins, uses of capabilities, routes. Messages are not told over HTTP."""
-        wanted = set(params.get("kinds") or ())
-        plugin = params.get("plugin") or ""
-        last = ""
-        while True:
-            for seen, event in self._events(last):
-                last = seen
-                if (not wanted or event.get("kind") in wanted) and plugin in ("", event.get("plugin")):
-                    yield event
+        """What happens from now on, as the control socket tells it: states of plugins (`state`) and uses of capabilities
+        (`capability`, of all tenants together); and `routes` that came or went. Messages are not told over HTTP.
 
-    def _events(self, last: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """One stream of events, with their ids, until it ends; a server ends each after a while."""
-        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last} if last else {})}
-        self._token_checked()
-        response = self._connection.stream(EVENTS, {**headers, "Authorization": f"Bearer {self._token('')}"})
+        When the server ends the stream, as it does after a while, the next one goes on where that one ended.
+        """
+        wanted = set(params.get("kinds") or ())
+        plugin = str(params.get("plugin") or "")
+        return self._watched(self._listen(""), wanted, plugin)
+
+    def _watched(self, response: HTTPResponse, wanted: set[str], plugin: str) -> Iterator[dict[str, Any]]:
+        last = ""
         try:
-            if response.status != 200:
-                body = response.read(1024 * 1024)
-                answer = Answer(response.status, {}, body)
-                raise _explained(problem_of(answer), response.status, self._connection.url)
-            data: list[str] = []
-            for raw in response:
-                line = raw.decode("utf-8", "replace").rstrip("\r\n")
-                if line.startswith("id:"):
-                    last = line[3:].strip()
-                elif line.startswith("data:"):
-                    data.append(line[5:].removeprefix(" "))
-                elif not line and data:
-                    event, data = json.loads("\n".join(data)), []
-                    yield last, event
+            while True:
+                for seen, event in _events(response):
+                    last = seen
+                    for told in _as_told(event) if event else ():
+                        if told["kind"] == "dropped" or (
+                            (not wanted or told["kind"] in wanted) and plugin in ("", told.get("plugin"))
+                        ):
+                            yield told
+                self._connection.close()
+                response = self._listen(last)
         finally:
             self._connection.close()
+
+    def _listen(self, last: str) -> HTTPResponse:
+        """Begin to read a stream of events, behind the one that was seen last."""
+        self._token_checked()
+        headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last} if last else {})}
+        response = self._connection.stream(EVENTS, {**headers, "Authorization": f"Bearer {self._token('')}"})
+        if response.status != 200:
+            answer = Answer(response.status, {}, response.read(1024 * 1024))
+            self._connection.close()
+            raise _explained(problem_of(answer), response.status, self._connection.url)
+        return response
 
     def _token_checked(self) -> None:
         """Renew the token now if it has to be: a stream cannot be asked for twice as easily."""
@@ -189,6 +194,37 @@ class RemoteClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _events(response: HTTPResponse) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    """The events of a stream with their ids, until it ends; None where only the place in the stream is told."""
+    last = ""
+    data: list[str] = []
+    try:
+        for raw in response:
+            line = raw.decode("utf-8", "replace").rstrip("\r\n")
+            if line.startswith("id:"):
+                last = line[3:].strip()
+            elif line.startswith("data:"):
+                data.append(line[5:].removeprefix(" "))
+            elif not line:
+                yield last, json.loads("\n".join(data)) if data else None
+                data = []
+    except (OSError, HTTPException):
+        return  # cut off: the next stream goes on behind what was seen
+
+
+def _as_told(event: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """An event in the words of the control socket."""
+    if event["kind"] == "gap":
+        yield {"kind": "dropped", "time": time.time(), "plugin": ""}
+    elif event["kind"] == "accounting":
+        for row in event["rows"]:
+            if row["capability"]:
+                use = {"capability": row["capability"], "used": row["calls"], "denied": row["errors"]}
+                yield {"kind": "capability", "time": event["time"], "plugin": row["plugin"], "tenant": "", **use}
+    else:
+        yield event
 
 
 def _raise(error: Any) -> None:
