@@ -241,18 +241,15 @@ class Bus:
             if provider._idle is not None and not provider.inflight:
                 provider.left()
 
-    async def originate(self, sender: Sender, call: Call, work: Callable[[Sender], Coroutine[Any, Any, Any]]) -> Any:
-        """Do work of a sender that has said for whom it is: its calls are that, whatever message is being handled.
+    def originating(self, sender: Sender, call: Call) -> Sender:
+        """A sender as it is when it says for whom its calls are. They are made with no message being handled.
 
-        Raises CapabilityDenied unless the sender may say so (`bus:originate@TENANT`).
+        Raises CapabilityDenied unless it may say so (`bus:originate@TENANT`).
         """
-        if sender.rights is not None:
-            sender.rights.check("bus", "originate", call.tenant, call.tenant)
-        token = current_message.set(None)
-        try:
-            return await work(Sender(sender.name, sender.rights, call))
-        finally:
-            current_message.reset(token)
+        rights = sender.rights
+        if rights is not None:
+            rights.check("bus", "originate", call.tenant, call.tenant)
+        return Sender(sender.name, rights, call)
 
     async def _request_inside(
         self,

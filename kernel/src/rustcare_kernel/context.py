@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 from rustcare_sdk.capability import net_scope
-from rustcare_sdk.context import Database, KeyValue, Listener, Logger, PluginInfo, Queries, Secrets
+from rustcare_sdk.context import Database, Delivery, KeyValue, Listener, Logger, PluginInfo, Queries, Secrets
 from rustcare_sdk.errors import BusClosed, InvalidPayload, StoreError
 from rustcare_sdk.message import Call
 
@@ -154,9 +154,7 @@ class PluginContext:
         call: Call | None = None,
     ) -> Coroutine[Any, Any, Any]:
         if call is not None:
-            return self._bus.originate(
-                self.sender, call, lambda sender: self._bus.publish(sender, subject, data, headers, confirm)
-            )
+            return self._publish_for(call, subject, data, headers, confirm)
         return self._bus.publish(self.sender, subject, data, headers, confirm)
 
     def request(
@@ -178,10 +176,23 @@ class PluginContext:
     def forward(self, service: str, data: Any = None) -> Coroutine[Any, Any, Any]:
         return self._bus.request(self.sender, service, data)
 
+    async def _publish_for(
+        self, call: Call, subject: str, data: Any, headers: Mapping[str, str] | None, confirm: bool
+    ) -> Delivery | None:
+        sender = self._bus.originating(self.sender, call)
+        token = current_message.set(None)
+        try:
+            return await self._bus.publish(sender, subject, data, headers, confirm)
+        finally:
+            current_message.reset(token)
+
     async def _request_for(self, call: Call, service: str, data: Any, timeout: float | None, type_: Any) -> Any:
-        found = await self._bus.originate(
-            self.sender, call, lambda sender: self._bus.request(sender, service, data, timeout)
-        )
+        sender = self._bus.originating(self.sender, call)
+        token = current_message.set(None)
+        try:
+            found = await self._bus.request(sender, service, data, timeout)
+        finally:
+            current_message.reset(token)
         return found if type(found) is type_ else decode_as(found, type_, f"answer of {service}")
 
     async def _request_as(self, service: str, data: Any, timeout: float | None, type_: Any) -> Any:
