@@ -75,7 +75,7 @@ def status(data: Data = DEFAULT_DATA, json: Json = False) -> None:
             ("kernel", f"{found['version']}, process {found['pid']}, up {span(found['uptime_s'])}"),
             ("data", f"{found['data_dir']} ({found['store']})"),
             ("memory", size(found["rss_bytes"])),
-            ("services", ", ".join(found["services"]) or "none"),
+            ("services", ", ".join(name for name in found["services"] if not name.startswith("http.route.")) or "none"),
             *([("workers", ", ".join(map(_worker, found["workers"])))] if found.get("workers") else []),
             ("capability uses", found["capability_uses"]),
         ]

@@ -265,6 +265,8 @@ class Administration(ABC):
         async with self._operation("plugin.remove", plugin_id, purge=purge), self._lock:
             self.catalog.get(plugin_id)
             await self._fleet.stop(plugin_id, "removed")
+            if self._pool is not None:
+                await self._pool.drained(plugin_id)
             await self._count_uses()
             await asyncio.to_thread(self.catalog.remove, plugin_id)
             if plugin_id == self._gate.recorder:

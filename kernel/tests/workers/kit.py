@@ -69,6 +69,11 @@ class Front(Plugin):
     async def sit(self, message):
         await asyncio.Event().wait()
 
+    @serve("front.linger")
+    async def linger(self, message):
+        await self.ctx.request("back.wait", None)
+        return self.ctx.random(4).hex()
+
     @serve("front.config")
     async def configured(self, message):
         return dict(self.ctx.config)
@@ -180,7 +185,7 @@ class Reply:
 class Back(Plugin):
     def __init__(self):
         self.cancelled = 0
-        self.entered = asyncio.Event()
+        self.entered, self.freed = asyncio.Event(), asyncio.Event()
         self.seen = []
 
     @serve("back.echo")
@@ -225,6 +230,15 @@ class Back(Plugin):
     @serve("back.cancelled")
     async def count(self, message):
         return self.cancelled
+
+    @serve("back.wait")
+    async def wait(self, message):
+        self.entered.set()
+        await self.freed.wait()
+
+    @serve("back.free")
+    async def free(self, message):
+        self.freed.set()
 
     @serve("back.who")
     async def who(self, message):

@@ -148,6 +148,23 @@ async def test_workers_stop_and_start_what_is_disabled_and_enabled(tmp_path: Pat
         assert await codes(desk, "request", name="front.who") == ["", ""]
 
 
+async def test_what_is_under_way_ends_with_its_rights(tmp_path: Path) -> None:
+    """A plugin that is disabled finishes in a worker what it has begun, with the rights that it holds."""
+    logged: list[dict[str, Any]] = []
+    async with office(tmp_path, logged=logged) as desk:
+        line = await desk.line()
+        asking = asyncio.ensure_future(line.ask("front.linger"))
+        await desk.kernel.request("back.began")
+        disabling = asyncio.ensure_future(desk.kernel.disable("acme.front"))
+        while not any(  # noqa: ASYNC110
+            entry.get("new") == "draining" and entry.get("worker") == 1 for entry in logged
+        ):
+            await asyncio.sleep(0)
+        await desk.kernel.request("back.free")
+        assert len(await asking) == 8
+        await disabling
+
+
 async def test_a_configuration_reaches_every_worker(tmp_path: Path) -> None:
     """`configure` hands over to the same version with the new configuration, in each process."""
     async with office(tmp_path, config={"acme.front": {"over": 1}}) as desk:

@@ -33,6 +33,7 @@ __all__ = [
     "Enter",
     "Failed",
     "Handled",
+    "Held",
     "Hello",
     "Leave",
     "Listen",
@@ -197,15 +198,22 @@ class Wanted(Struct, frozen=True):
 
     entry: Entry
     start: int
+
+
+class Held(Struct, frozen=True):
+    """What a plugin may do, also while it does not serve (any more): it finishes what it has with its rights."""
+
+    plugin: str
     grants: list[Grant]
     tenants: list[str]
 
 
 class Desired(Struct, frozen=True, array_like=True, tag=33):
-    """What every worker is to run, and what must be on record (`recorder` empty: nothing)."""
+    """What every worker is to run, who may do what, and what must be on record (`recorder` empty: nothing)."""
 
     revision: int
     plugins: list[Wanted]
+    rights: list[Held]
     recorder: str
     must: list[str]
 

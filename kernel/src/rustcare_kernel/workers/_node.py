@@ -82,7 +82,7 @@ class Node:
         self._loader: Loader
         self._supervisors: dict[str, Supervisor] = {}
         self._running: dict[str, tuple[Entry, int]] = {}
-        self._desired = frames.Desired(0, [], "", [])
+        self._desired = frames.Desired(0, [], [], "", [])
         self._changed = asyncio.Event()
         self._seen: dict[tuple[str, str, str, bool], None] = {}
         self._told: dict[tuple[str, str, str], tuple[int, int]] = {}
@@ -140,14 +140,12 @@ class Node:
     def _want(self, desired: frames.Desired) -> None:
         """Put grants and policy in force now; the rest follows."""
         self._desired = desired
-        told = {grant.id: grant for plugin in desired.plugins for grant in plugin.grants}
+        told = {grant.id: grant for held in desired.rights for grant in held.grants}
         for grant_id in [grant_id for grant_id in self._grants.ids() if grant_id not in told]:
             self._grants.revoke(grant_id)
         for grant in told.values():
             self._grants.add(grant)
-        self._grants.replace_tenants(
-            {(plugin.entry.id, tenant) for plugin in desired.plugins for tenant in plugin.tenants}
-        )
+        self._grants.replace_tenants({(held.plugin, tenant) for held in desired.rights for tenant in held.tenants})
         self._gate.enforce(desired.recorder, desired.must)
         self.link.send(frames.Applied(desired.revision))
         self._changed.set()

@@ -103,7 +103,7 @@ class WorkerPool:
         self._restarts = [0] * count
         self._since = [time.time()] * count
         self._starts: dict[str, int] = {}
-        self._desired = frames.Desired(0, [], "", [])
+        self._desired = frames.Desired(0, [], [], "", [])
         self._last: tuple[Message[Any], bytes] | None = None
         self._keepers: list[asyncio.Task[None]] = []
         self._watcher: asyncio.Task[None] | None = None
@@ -287,21 +287,22 @@ class WorkerPool:
                 attendant.want(self._desired)
 
     def _describe(self) -> frames.Desired:
-        wanted = []
-        for running in self._fleet.serving():
-            entry = running.entry
-            if running.manifest.lifecycle.scale != "each":
-                continue
-            grants = [
-                # That grants above it hold, this process sees to: where one falls, this one is not told any more.
-                replace(grant, parent=None)
-                for digest in self._grants.digests(entry.id)
-                for grant in self._grants.of(entry.id, digest)
-            ]
-            tenants = self._grants.tenants(entry.id)
-            plain = replace(entry, previous=(), changed=0.0)
-            wanted.append(frames.Wanted(plain, self._starts.get(entry.id, 0), grants, tenants))
-        return frames.Desired(0, wanted, self._gate.recorder, self._gate.must())
+        wanted = [
+            frames.Wanted(replace(running.entry, previous=(), changed=0.0), self._starts.get(running.entry.id, 0))
+            for running in self._fleet.serving()
+            if running.manifest.lifecycle.scale == "each"
+        ]
+        rights = []
+        for plugin, manifest in self._fleet.manifests.items():
+            if manifest.lifecycle.scale == "each":
+                grants = [
+                    # That grants above it hold, this process sees to: where one falls, this one is not told any more.
+                    replace(grant, parent=None)
+                    for digest in self._grants.digests(plugin)
+                    for grant in self._grants.of(plugin, digest)
+                ]
+                rights.append(frames.Held(plugin, grants, self._grants.tenants(plugin)))
+        return frames.Desired(0, wanted, rights, self._gate.recorder, self._gate.must())
 
     async def confirmed(self) -> None:
         """Return when the grants and the policy that are in force here are in force in every worker that lives."""
@@ -325,6 +326,14 @@ class WorkerPool:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._converging.append(future)
             await future
+
+    async def drained(self, plugin: str) -> None:
+        """Return when no worker runs a plugin that has stopped here, or has had the time to drain it."""
+        manifest = self._fleet.manifests.get(plugin)
+        if manifest is not None and manifest.lifecycle.scale == "each":
+            with suppress(TimeoutError):
+                async with asyncio.timeout(manifest.lifecycle.drain + self.STOP):
+                    await self.converged()
 
     def has_converged(self) -> None:
         """Some worker runs what it was told."""
