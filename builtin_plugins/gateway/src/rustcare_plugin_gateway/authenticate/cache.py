@@ -93,10 +93,11 @@ class Cache:
         if entry is None:
             return
         for name in entry.names:
-            digests = self._names[name]
-            digests.discard(digest)
-            if not digests:
-                del self._names[name]
+            digests = self._names.get(name)
+            if digests is not None:
+                digests.discard(digest)
+                if not digests:
+                    del self._names[name]
 
     def forget(self, name: Name) -> int:
         """Drop all entries with a name; how many."""
