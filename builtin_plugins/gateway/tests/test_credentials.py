@@ -40,6 +40,8 @@ def test_the_cookie_for_plain_http_counts_on_this_machine_alone() -> None:
     "headers",
     [
         {"authorization": "Bearer a", "x-api-key": "b"},
+        {"authorization": "Basic a", "x-api-key": "b"},
+        {"authorization": "", "cookie": "__Host-rustcare=c"},
         {"authorization": "Bearer a", "cookie": "__Host-rustcare=c"},
         {"x-api-key": "b", "cookie": "__Host-rustcare=c"},
         {"cookie": "__Host-rustcare=a; __Host-rustcare=b"},

@@ -53,7 +53,7 @@ class Finder:
             found = Credential("key" if value.startswith(KEY_PREFIX) else "token", value)
         key = headers.pop("x-api-key", None)
         if key is not None:
-            if found is not None:
+            if authorization is not None:  # of whatever kind: somebody means something by it
                 raise _two()
             found = Credential("key", key.strip())
         cookie = headers.get("cookie")
@@ -65,7 +65,7 @@ class Finder:
                 if name in names
             ]
             if values:
-                if found is not None or len(values) > 1:
+                if authorization is not None or key is not None or len(values) > 1:
                     raise _two()
                 found = Credential("session", values[0])
         if found is None and certificate:

@@ -41,7 +41,7 @@ class ForwardAuth:
         tenant = visit.tenant
         assert tenant is not None
         scope = request.argument("scope")
-        level = request.argument("aal", "1")
+        level = request.argument("aal") or "1"
         if level not in ("0", "1", "2", "3"):
             raise BadRequest("expected an assurance level of 0 to 3", address="query.aal")
         await self.pipeline.count(visit, request.argument("limit", "default"))

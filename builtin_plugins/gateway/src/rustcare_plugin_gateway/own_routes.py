@@ -63,11 +63,15 @@ class OwnRoutes:
             table.add(self._row("GET", "/metrics", "Counters (OpenMetrics)", hidden=True), self._metrics, quiet=True)
         for method in EVERY:
             for path in (PATH, PATH + "/{rest...}"):
-                hidden = method != "GET" or path != PATH
                 row = self._row(
-                    method, path, "May a request pass that a proxy holds?", hidden=hidden, query=("scope", "aal", "limit"),
-                    max_body=1 << 30, problems={"gateway.unauthenticated": 401, "gateway.scope": 403},
-                )  # fmt: skip
+                    method,
+                    path,
+                    "May a request pass that a proxy holds?",
+                    hidden=path != PATH,
+                    query=("scope", "aal", "limit"),
+                    max_body=1 << 30,
+                    problems={"gateway.unauthenticated": 401, "gateway.scope": 403},
+                )
                 table.add(row, forward.check, forwarded=True)
         if self._docs:
             table.add(self._row("GET", "/openapi.json", "This description", limit="read"), description.document)

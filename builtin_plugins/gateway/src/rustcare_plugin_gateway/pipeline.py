@@ -33,7 +33,7 @@ from .errors import (
     TooLarge,
     Unauthenticated,
 )
-from .forwarded import asked_about
+from .forwarded import PATH, asked_about
 from .headers import text_of
 from .limits import Limits, Tenancy
 from .metrics import Counters
@@ -55,6 +55,7 @@ _time = time.time
 _ONCE = frozenset(
     {"authorization", "x-api-key", "host", "content-type", "origin", "x-request-id", "traceparent", "sec-fetch-site"}
 )
+FORWARDED = PATH + "/"
 LOOPBACK = frozenset({"127.0.0.1", "::1", "[::1]", "localhost"})
 
 
@@ -253,6 +254,8 @@ class Pipeline:
         found = self.routes.router.find(visit.method, path)
         if found is not None:
             visit.entry, visit.params = found
+        elif path == FORWARDED and (found := self.routes.router.find(visit.method, path[:-1])):
+            visit.entry, _ = found  # a proxy asks about the path /
         client = scope["client"]
         address = "" if client is None else client[0]
         scheme = scope["scheme"]
@@ -272,15 +275,16 @@ class Pipeline:
             host, prefix = asked_about(visit, host, scheme)
         if self.hosts and host not in self.hosts and not (entry is not None and entry.quiet):
             self._check_host(host)
-        state = scope.get("state")
-        visit.credential = self.finder.find(
-            headers,
-            state.get("certificate", "") if state else "",
-            "cookie" in headers
-            and address in LOOPBACK
-            and not visit.secure
-            and (host.rpartition(":")[0] or host) in LOOPBACK,
-        )
+        if entry is not None:
+            state = scope.get("state")
+            visit.credential = self.finder.find(
+                headers,
+                state.get("certificate", "") if state else "",
+                "cookie" in headers
+                and address in LOOPBACK
+                and not visit.secure
+                and (host.rpartition(":")[0] or host) in LOOPBACK,
+            )
         return tenants.claimed(host, prefix, headers)
 
     def _check_host(self, host: str) -> None:
