@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from rustcare_plugin_identity.accounts import Account
-from rustcare_plugin_identity.errors import NotSignedIn
+from rustcare_plugin_identity.errors import NotSignedIn, PasswordRefused
 from rustcare_plugin_identity.factors.refusals import EnrolmentUnknown, FactorUnknown, LastFactor
 from rustcare_plugin_identity.factors.totp import code_at, step_of
 from rustcare_sdk.contracts import identity
 
 from tests.support.authenticator import Authenticator
-from tests.support.people import ORIGIN, House, house
+from tests.support.people import ORIGIN, PASSWORD, House, house
 
 
 @pytest.fixture
@@ -156,3 +156,15 @@ async def test_factors_survive_a_restart(home: House) -> None:
     assert (await home.plugin.factors.verify(ann, "totp", home.code(secret), {})).ok
     assert (await home.plugin.factors.verify(ann, "recovery", codes[5], {})).ok
     assert (await home.plugin.factors.discover("default", device.get(options), ORIGIN)).account == ann.id
+
+
+async def test_a_short_password_never_stands_alone(home: House) -> None:
+    """A password may be short where the tenant demands a second factor; one's own factor, which may go again, is not enough."""
+    ann = await home.person()
+    await add_app(home, ann)
+    short = identity.ChangePasswordRequest("nine kettles", PASSWORD, "", home.client())
+    with pytest.raises(PasswordRefused):
+        await ask(home, ann, identity.ACCOUNT_PASSWORD, short)
+    await home.settings(mfa="required")
+    changed = await ask(home, ann, identity.ACCOUNT_PASSWORD, short)
+    assert changed.account.id == ann.id

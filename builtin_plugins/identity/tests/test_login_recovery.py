@@ -81,7 +81,7 @@ async def test_a_second_factor_stays_after_a_recovery() -> None:
         anna = await home.person()
         secret = await home.app(anna)
         await recover(home)
-        reply = await reset(home, link_in(await home.mail.next()), "nine kettles")
+        reply = await reset(home, link_in(await home.mail.next()), OTHER)
         assert not reply.credential
         assert reply.factors == ["totp"]
         asked = identity.FactorLoginRequest(reply.ticket, "totp", home.code(secret), home.client())

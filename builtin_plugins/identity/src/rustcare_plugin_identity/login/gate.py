@@ -186,10 +186,12 @@ class Gate(ActivityServices, AccountInfos):
     # in
 
     async def demands_factor(self, account: Account) -> bool:
-        """Whether a password alone does not let into an account."""
-        if self.settings(account.tenant).mfa == "required":
-            return True
-        return any(kind in _SECOND for kind in await self.factors.kinds(account.id))
+        """Whether a password alone never lets into an account.
+
+        A factor that its owner added of their own will does not count: they may remove it again, and then the password that
+        was short because of it would stand alone.
+        """
+        return self.settings(account.tenant).mfa == "required"
 
     async def go_on(
         self, message: Message[Any], account: Account, amr: Sequence[str], client: identity.Client

@@ -11,7 +11,8 @@ from rustcare_sdk.contracts import identity
 from rustcare_sdk.contracts.http import HttpRequest, HttpResponse
 from rustcare_sdk.errors import RustCareError
 
-from rustcare_plugin_identity.activity import Activity, ActivityServices
+from rustcare_plugin_identity.activity import Activity
+from rustcare_plugin_identity.login.gate import Gate
 
 from . import fields as ask_for
 from .base import BROWSER, PageServices, says
@@ -91,7 +92,7 @@ class PasswordForm:
     password: str = field(default="", repr=False)
 
 
-class AccountPages(PageServices, ActivityServices):
+class AccountPages(PageServices, Gate):
     """The page of account security, and what its buttons do."""
 
     @route("GET", "/account", **BROWSER, query=("done",))
@@ -188,8 +189,7 @@ class AccountPages(PageServices, ActivityServices):
     async def _password(self, message: Message[HttpRequest[Any]], error: RustCareError | None = None) -> HttpResponse:
         request, account = message.data, await self.own_account(message)
         settings = self.settings(account.tenant).passwords
-        has_factor = bool({"totp", "passkey"} & set(await self.factors.kinds(account.id)))
-        least = settings.minimum_with_factor if has_factor else settings.minimum
+        least = settings.minimum_with_factor if await self.demands_factor(account) else settings.minimum
         fields = [ask_for.account(account.name), ask_for.new_password(least)]
         if account.password:
             fields.insert(1, ask_for.current_password())
