@@ -22,12 +22,13 @@ from rustcare_kernel import Kernel
 from rustcare_sdk.contracts import identity
 from rustcare_sdk.contracts.http import GATEWAY_STATUS, GatewayRequest, GatewayStatus
 
-__all__ = ["PASSWORD", "FrontDoor", "front_door"]
+__all__ = ["PASSWORD", "PLUGINS", "FrontDoor", "front_door"]
 
 #: A password that keeps the rules.
 PASSWORD = "seven purple anvils sing"
 
-_PLUGINS = ("crypto", "audit", "identity", "gateway")
+#: What stands behind the door, in the order in which it is installed.
+PLUGINS = ("crypto", "audit", "identity", "gateway")
 
 
 @dataclass
@@ -91,7 +92,7 @@ async def front_door(
     *,
     gateway: Mapping[str, Any] | None = None,
     identity_config: Mapping[str, Any] | None = None,
-    plugins: Sequence[str] = _PLUGINS,
+    plugins: Sequence[str] = PLUGINS,
     **options: Any,
 ) -> AsyncIterator[FrontDoor]:
     """Start a server on a data folder. `options` are the kernel's; the configuration lies over what tests need."""
