@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from rustcare_plugin_gateway.errors import Refused
 
@@ -103,6 +105,19 @@ async def test_envoy_asks_with_the_method_and_path_themselves() -> None:
             for path in ("/auth/check/files/7", "/auth/check/"):
                 assert (await gate.ask(method, path, who="ann", headers=headers)).status_code == 200
             assert (await gate.ask(method, "/auth/check/files/7")).status_code == 401
+
+
+async def test_a_question_is_answered_before_its_body_comes() -> None:
+    """A proxy that sends the body along does not have it kept here, however large it is."""
+    async with gateway_plugin() as gate:
+        reader, writer = await asyncio.open_connection("localhost", gate.port)
+        writer.write(b"POST /auth/check HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999999\r\n\r\nx")
+        async with asyncio.timeout(10):
+            head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 401 ")
+        assert b"connection: close" in head
+        writer.close()
+        await writer.wait_closed()
 
 
 def test_refusals_have_statuses() -> None:

@@ -69,7 +69,6 @@ class OwnRoutes:
                     "May a request pass that a proxy holds?",
                     hidden=path != PATH,
                     query=("scope", "aal", "limit"),
-                    max_body=1 << 30,
                     problems={"gateway.unauthenticated": 401, "gateway.scope": 403},
                 )
                 table.add(row, forward.check, forwarded=True)

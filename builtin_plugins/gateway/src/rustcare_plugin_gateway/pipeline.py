@@ -199,7 +199,7 @@ class Pipeline:
         if self.access.full and not entry.quiet:
             raise AuditUnavailable("requests cannot be put on record")
         length = scope.get("rustcare.length", -1)
-        body = b"" if length == 0 else await self._body(entry, length, receive)
+        body = b"" if length == 0 or entry.forwarded else await self._body(entry, length, receive)
         headers = visit.headers
         if body and entry.media_types:
             media = headers.get("content-type", "").partition(";")[0].strip().lower()
