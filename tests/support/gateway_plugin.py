@@ -110,9 +110,14 @@ class Gate:
         await self.h.send("http.routes", RoutesChanged(self.revision, "acme.lab"))
 
     @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.h.plugin.address[1])  # type: ignore[attr-defined]
+
+    @property
     def url(self) -> str:
         """Its origin."""
-        return f"http://localhost:{self.h.plugin.address[1]}"  # type: ignore[attr-defined]
+        return f"http://localhost:{self.port}"
 
     async def ask(
         self,
