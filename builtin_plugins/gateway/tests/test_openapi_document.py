@@ -49,7 +49,7 @@ def test_types_become_components() -> None:
         row("POST", "/beds", body=BED, answer=BED, status=201),
         row("GET", "/gardens", plugin="acme.garden", answer=other, service="http.route.acme.garden.get"),
     ]
-    document = document_of(rows, "1.0.0", "https://a")
+    document = document_of(rows, "1.0.0")
     assert {"Bed", "Ward", "acme_garden_Bed", "Problem"} == set(document["components"]["schemas"])
     assert all(resolves(document, reference) for reference in references(document))
     answer = document["paths"]["/gardens"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
@@ -68,7 +68,6 @@ def test_an_operation_says_what_it_takes_and_answers() -> None:
             row("GET", "/hidden", hidden=True),
         ],
         "1.0.0",
-        "https://a",
     )
     operation = document["paths"]["/beds/{id}/{rest}"]["get"]
     assert [(item["name"], item["in"]) for item in operation["parameters"]] == [
@@ -91,7 +90,7 @@ def test_a_standard_with_media_types_of_its_own() -> None:
     """What `produces` names holds for the answer and for the route's own errors; what the gateway says stays a problem."""
     made = row("GET", "/scim", produces=("application/scim+json",), problems={"acme.gone": 410, "acme.refused": 403})
     gone = row("DELETE", "/scim", produces=("application/scim+json",), status=204)
-    document = document_of([made, gone], "1.0.0", "https://a")
+    document = document_of([made, gone], "1.0.0")
     responses = document["paths"]["/scim"]["get"]["responses"]
     assert list(responses["200"]["content"]) == ["application/scim+json"]
     for status in ("403", "410"):

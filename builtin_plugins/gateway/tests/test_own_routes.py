@@ -36,6 +36,7 @@ async def test_the_description_and_its_page() -> None:
         document = (await gate.ask("GET", "/openapi.json")).json()
         assert "/a" in document["paths"]
         assert "/livez" in document["paths"]
+        assert document["servers"] == [{"url": gate.url}]
         await gate.routes(row("GET", "/b", public=True))
         assert "/b" in (await gate.ask("GET", "/openapi.json")).json()["paths"]
         page = await gate.ask("GET", "/docs")

@@ -66,6 +66,7 @@ class Answers:
         if status != 204 and status != 304:
             head.append((b"content-length", b"%d" % len(body)))
         visit.status = status
+        visit.sent = True
         await send({"type": "http.response.start", "status": status, "headers": head})
         await send({"type": "http.response.body", "body": body})
 
@@ -150,6 +151,7 @@ class Answers:
         media = (response.media_type or "application/octet-stream").encode("latin-1", "replace")
         head = self._head(visit, response, media)
         visit.status = response.status
+        visit.sent = True
         task = asyncio.current_task()
         assert task is not None
         stream: AsyncIterator[bytes] = response.stream

@@ -117,7 +117,7 @@ class Pipeline:
             await self._serve(visit, scope, receive, send)
         except Exception as error:
             # An answer that has begun cannot become another one: the server ends the connection.
-            if visit.status != 500:
+            if visit.sent:
                 raise
             await self._refuse(visit, error, send)
         finally:
@@ -128,18 +128,13 @@ class Pipeline:
             if entry is None or not entry.quiet:
                 tenant = visit.tenant
                 caller = visit.caller
+                who = caller.principal or "-"
+                if " " in who:  # a foreign issuer may call its subjects what it likes
+                    who = who.replace(" ", "%20")
                 self.access.add(
                     DEFAULT if tenant is None else tenant.id,
-                    (
-                        int(_time() * 1e6),
-                        int(ended * 1e6),
-                        visit.id,
-                        caller.principal,
-                        visit.method,
-                        "" if entry is None else entry.path,
-                        status,
-                        caller.session,
-                    ),
+                    f"{_time() * 1e6:.0f} {ended * 1e6:.0f} {visit.id} {who} {visit.method} "
+                    f"{'-' if entry is None else entry.path} {status} {caller.session or '-'}",
                 )
 
     async def _serve(self, visit: Visit, scope: dict[str, Any], receive: Receive, send: Send) -> None:

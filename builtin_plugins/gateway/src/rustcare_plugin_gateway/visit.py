@@ -21,8 +21,9 @@ NOBODY: dict[str, str] = {}
 class Visit:
     """What is known of a request. Made once for each, so it holds no more than is needed.
 
-    `denied`: why its credential was not accepted, on a route that anybody may ask. `seen`: method and path are those of the
-    request itself; of a question about another request (forward authentication) those are `asked_method`, `asked_path`.
+    `denied`: why its credential was not accepted, on a route that anybody may ask. `sent`: the answer has begun. `method` and
+    `path` are those of the request itself; of a question about another request (forward authentication) those are
+    `asked_method` and `asked_path`.
     """
 
     __slots__ = (
@@ -43,6 +44,7 @@ class Visit:
         "path",
         "prefix",
         "secure",
+        "sent",
         "status",
         "tenant",
         "trace",
@@ -61,6 +63,7 @@ class Visit:
         self.base = ""
         self.origin = ""
         self.secure = False
+        self.sent = False
         self.status = 500
         self.params = NOBODY
         self.caller = ANONYMOUS

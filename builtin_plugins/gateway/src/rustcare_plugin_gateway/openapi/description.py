@@ -33,16 +33,18 @@ class Description:
     def __init__(self, table: RouteTable, version: str) -> None:
         self._table = table
         self._version = version
-        self._made: tuple[int, str, bytes] = (-2, "", b"")
+        self._made: tuple[int, bytes] = (-2, b"")
         self._files = {name: (_shipped(file), media) for name, (file, media) in FILES.items()}
 
     async def document(self, visit: Visit, request: HttpRequest[Any]) -> HttpResponse:
         """`/openapi.json`."""
-        server = request.base + visit.prefix
-        if self._made[:2] != (self._table.revision, server):
-            document = document_of(self._table.described, self._version, server)
-            self._made = (self._table.revision, server, msgspec.json.encode(document))
-        return HttpResponse(body=self._made[2], media_type="application/json", headers={"cache-control": "no-cache"})
+        if self._made[0] != self._table.revision:
+            document = document_of(self._table.described, self._version)
+            self._made = (self._table.revision, msgspec.json.encode(document))
+        # The origin is the client's to say: were the document made for each, asking under ever new names would be costly.
+        servers = msgspec.json.encode([{"url": request.base + visit.prefix}])
+        body = b'{"servers":' + servers + b"," + self._made[1][1:]
+        return HttpResponse(body=body, media_type="application/json", headers={"cache-control": "no-cache"})
 
     async def page(self, visit: Visit, request: HttpRequest[Any]) -> HttpResponse:
         """`/docs` and its parts."""

@@ -49,8 +49,8 @@ _ALWAYS = (400, 404, 405, 408, 414, 421, 429, 431, 500, 502, 503, 504)
 _REFERENCE = "#/$defs/"
 
 
-def document_of(rows: Iterable[RouteRow], version: str, server: str) -> dict[str, Any]:
-    """The document of the routes that are not hidden. `server`: the origin under which they are reached."""
+def document_of(rows: Iterable[RouteRow], version: str) -> dict[str, Any]:
+    """The document of the routes that are not hidden, without `servers`."""
     schemas: dict[str, Any] = {"Problem": PROBLEM}
     paths: dict[str, dict[str, Any]] = {}
     tags: set[str] = set()
@@ -62,7 +62,6 @@ def document_of(rows: Iterable[RouteRow], version: str, server: str) -> dict[str
     return {
         "openapi": "3.1.0",
         "info": {"title": "RustCare", "version": version},
-        "servers": [{"url": server}],
         "tags": [{"name": name} for name in sorted(tags)],
         "paths": dict(sorted(paths.items())),
         "components": {

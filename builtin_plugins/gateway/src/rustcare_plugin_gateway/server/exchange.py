@@ -206,8 +206,6 @@ class Exchange:
             self.keep_alive = False  # what is left of the request's body is not waited for
         if not self.keep_alive:
             parts.append(b"connection: close\r\n")
-        elif self.version == "1.0":
-            parts.append(b"connection: keep-alive\r\n")
         parts.append(b"\r\n")
         self._head = b"".join(parts)
 
