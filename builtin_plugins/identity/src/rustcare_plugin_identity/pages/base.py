@@ -69,8 +69,9 @@ def says(error: RustCareError) -> str:
         rule = error.message.removeprefix("expected ").partition(", got")[0]
         return f"It must be {rule}: {error.hint}." if rule.startswith("a ") else f"It must have {rule}: {error.hint}."
     if error.code in ("identity.last-factor", "identity.invalid-account", "identity.elevation-invalid"):
-        text = error.hint or error.message
-        return text[:1].upper() + text[1:] + "."
+        wanted = error.message.removeprefix("expected ").partition(", got")[0]
+        text = error.hint or (f"give {wanted}" if wanted != error.message else wanted)
+        return f"{text[:1].upper()}{text[1:]}."
     return _TEXTS.get(error.code, "That did not work. Try again, or ask an administrator.")
 
 
