@@ -252,7 +252,7 @@ def test_what_concerns_security_is_kept_in_clear(form: int) -> None:
 
 def test_requests_over_http_are_kept_row_by_row() -> None:
     """An access batch's rows are in the entry; one that is too large for an entry is left out, and the entry says so."""
-    rows = [[1, 2, "id", "user/1", "GET", "/lab/{id}", 200, "s"]]
+    rows = ["1 2 id user/1 GET /lab/{id} 200 s"]
     for batch, expected in ((rows, {"rows": rows}), (rows * 2000, {"left_out": ["rows"]})):
         data = http.AccessBatch("default", batch)
         attempt = Attempt("id", 1, "use", capability=f"bus:publish@{http.ACCESS}", data=data)

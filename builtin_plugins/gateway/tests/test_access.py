@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import msgspec
-from rustcare_plugin_gateway.access import BATCH_BYTES, AccessLog
+from rustcare_plugin_gateway.access import BATCH_BYTES, PATIENCE, AccessLog
 from rustcare_sdk.contracts.http import ACCESS, AccessBatch
 from rustcare_sdk.errors import AuditUnavailable
 
@@ -39,11 +39,11 @@ async def test_rows_are_published_by_tenant_in_their_order() -> None:
     log = Log()
     found = access(log)
     for number in range(6):
-        found.add("north" if number % 2 else "south", (number,))
+        found.add("north" if number % 2 else "south", str(number))
     assert await found.flush()
     assert [(batch.tenant, batch.rows) for batch in log.batches] == [
-        ("south", [[0], [2], [4]]),
-        ("north", [[1], [3], [5]]),
+        ("south", ["0", "2", "4"]),
+        ("north", ["1", "3", "5"]),
     ]
     assert (found.waiting, found.recorded) == (0, 6)
 
@@ -53,13 +53,13 @@ async def test_what_cannot_be_recorded_is_kept_in_order() -> None:
     log = Log()
     found = access(log)
     log.broken = True
-    found.add("north", (1,))
+    found.add("north", "1")
     assert not await found.flush()
     assert found.failing == "audit.unavailable"
-    found.add("north", (2,))
+    found.add("north", "2")
     log.broken = False
     assert await found.flush()
-    assert log.rows("north") == [[1], [2]]
+    assert log.rows("north") == ["1", "2"]
 
 
 async def test_when_there_is_no_room_requests_are_refused_or_rows_are_counted_as_lost() -> None:
@@ -68,11 +68,11 @@ async def test_when_there_is_no_room_requests_are_refused_or_rows_are_counted_as
     log.broken = True
     refusing = access(log, bound=5)
     for number in range(5):
-        refusing.add("north", (number,))
+        refusing.add("north", str(number))
     assert refusing.full
     going_on = access(log, bound=5, refuse=False)
     for number in range(8):
-        going_on.add("north", (number,))
+        going_on.add("north", str(number))
     assert not going_on.full
     assert (going_on.waiting, going_on.lost) == (5, 3)
 
@@ -81,9 +81,9 @@ async def test_batches_are_never_too_large() -> None:
     """Rows that are large together are split."""
     log = Log()
     found = access(log, bound=10_000)
-    rows = [[number, "x" * 300] for number in range(1000)]
+    rows = [f"{number} {'x' * 300}" for number in range(1000)]
     for row in rows:
-        found.add("north", tuple(row))
+        found.add("north", row)
     assert await found.flush()
     assert log.rows("north") == rows
     assert all(len(msgspec.json.encode(batch.rows)) <= BATCH_BYTES for batch in log.batches)
@@ -101,8 +101,29 @@ async def test_many_rows_are_published_at_once() -> None:
     found = AccessLog(publish, bound=100, interval=3600.0, many=3, refuse=True)
     running = asyncio.create_task(found.run())
     for number in range(3):
-        found.add("north", (number,))
+        found.add("north", str(number))
     async with asyncio.timeout(10):
         await told.wait()
     running.cancel()
-    assert log.rows("north") == [[0], [1], [2]]
+    assert log.rows("north") == ["0", "1", "2"]
+
+
+async def test_many_tenants_take_turns() -> None:
+    """At one interval only a share of many tenants is published, those that waited longest; after some, all of them are."""
+    log = Log()
+    found = access(log, bound=10_000, interval=1.0)
+    names = [f"t{number}" for number in range(2000)]
+    for name in names:
+        found.add(name, f"first of {name}")
+    share = int(len(names) / PATIENCE)
+    await found._publish_these(found._turn())
+    assert [batch.tenant for batch in log.batches] == names[:share]
+    for name in names:
+        found.add(name, f"second of {name}")
+    turns = 1
+    while found.waiting:
+        await found._publish_these(found._turn())
+        turns += 1
+    assert turns < 40
+    assert all(log.rows(name) == [f"first of {name}", f"second of {name}"] for name in names)
+    assert len(log.batches) < 2 * len(names)  # what waited longer went out together

@@ -3,26 +3,31 @@
 `http.access` is published with `confirm=True`, and where the audit policy names it, the kernel has it on record before that
 returns. Until then rows are kept, at most `bound` of them. When the log cannot be written for so long that there is no more
 room, requests are refused, or go on unrecorded and counted, as the configuration says.
+
+A batch costs an entry of the log, whether it has one row or hundreds. So with many tenants at once theirs take turns, each
+within `PATIENCE`: what a request costs does not grow with the number of tenants, its row only waits somewhat longer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import math
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from typing import Any
 
-import msgspec
 from rustcare_sdk.contracts.http import ACCESS, AccessBatch
 from rustcare_sdk.errors import RustCareError
 from rustcare_sdk.message import Call
 
-__all__ = ["BATCH_BYTES", "AccessLog"]
+__all__ = ["BATCH_BYTES", "FEW", "PATIENCE", "AccessLog"]
 
 BATCH_BYTES = 46 * 1024  # of one batch's rows as JSON; what is recorded of one use is bounded by 48 KiB
+FEW = 64  # tenants whose rows are published at each interval, all of them
+PATIENCE = 10.0  # seconds within which every tenant has its turn, when there are more
+AT_ONCE = 32  # batches of as many tenants that are under way together: they share a commit of the log
 
 Publish = Callable[..., Awaitable[Any]]
-Row = tuple[Any, ...]
 
 
 class AccessLog:
@@ -31,7 +36,7 @@ class AccessLog:
     Args:
         publish: `ctx.publish`.
         bound: rows that may wait, of all tenants together.
-        interval: seconds that a row waits at most while the log can be written.
+        interval: seconds that a row waits at most while the log can be written and there are few tenants.
         many: rows of one tenant that are published at once.
         refuse: whether requests are refused when there is no room.
     """
@@ -42,9 +47,11 @@ class AccessLog:
         self._interval = interval
         self._many = many
         self._refuse = refuse
-        self._rows: dict[str, list[Row]] = {}
+        self._rows: dict[str, list[str]] = {}  # by tenant, in the order in which their first rows came
+        self._full: set[str] = set()  # tenants that have enough for a batch
         self._due = asyncio.Event()
         self._flushing = asyncio.Lock()
+        self._lanes = asyncio.Semaphore(AT_ONCE)
         self.waiting = 0
         self.lost = 0
         self.recorded = 0
@@ -55,8 +62,8 @@ class AccessLog:
         """Whether requests have to be refused now."""
         return self._refuse and self.waiting >= self._bound
 
-    def add(self, tenant: str, row: Row) -> None:
-        """One answered request, as `AccessBatch.rows` says. A tuple of plain values costs the garbage collector nothing."""
+    def add(self, tenant: str, row: str) -> None:
+        """One answered request, as `AccessBatch.rows` says. One text costs the garbage collector nothing."""
         if self.waiting >= self._bound and not self._refuse:
             self.lost += 1
             return
@@ -66,45 +73,64 @@ class AccessLog:
         rows.append(row)
         self.waiting += 1
         if len(rows) == self._many:
+            self._full.add(tenant)
             self._due.set()
 
     async def run(self) -> None:
         """Publish what is due, until cancelled."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._due.wait(), self._interval)
+            timely = False
+            try:
+                async with asyncio.timeout(self._interval):
+                    await self._due.wait()
+            except TimeoutError:
+                timely = True
             self._due.clear()
-            await self.flush()
+            await self._publish_these(self._turn() if timely else list(self._full))
             if self.failing:
                 await asyncio.sleep(self._interval)
 
+    def _turn(self) -> list[str]:
+        """The tenants whose turn it is: all of a few; of many those that waited longest, and those with enough for a batch."""
+        if len(self._rows) <= FEW:
+            return list(self._rows)
+        count = max(FEW, math.ceil(len(self._rows) * self._interval / PATIENCE))
+        return list(dict.fromkeys([*islice(self._rows, count), *self._full]))
+
     async def flush(self) -> bool:
         """Publish all rows. Whether all of them are on record; those that are not are kept, in their order."""
+        return await self._publish_these(None)
+
+    async def _publish_these(self, tenants: list[str] | None) -> bool:
         async with self._flushing:
-            taken, self._rows = self._rows, {}
-            failing = ""
-            for tenant, rows in taken.items():
-                left = rows
-                while left and not failing:
-                    batch = left[: _fitting(left)]
-                    try:
-                        rows_ = [list(row) for row in batch]
-                        await self._publish(ACCESS, AccessBatch(tenant, rows_), confirm=True, call=Call(tenant=tenant))
-                    except RustCareError as error:
-                        failing = error.code
-                        break
-                    left = left[len(batch) :]
-                    self.waiting -= len(batch)
-                    self.recorded += len(batch)
-                if left:
-                    self._rows[tenant] = left + self._rows.get(tenant, [])
-            self.failing = failing
-            return not failing
+            self.failing = ""
+            taken = [(tenant, self._rows.pop(tenant)) for tenant in (list(self._rows) if tenants is None else tenants)]
+            self._full.difference_update(tenant for tenant, _ in taken)
+            await asyncio.gather(*(self._record(tenant, rows) for tenant, rows in taken))
+            return not self.failing
+
+    async def _record(self, tenant: str, rows: list[str]) -> None:
+        async with self._lanes:
+            done = 0
+            try:
+                while done < len(rows) and not self.failing:
+                    batch = rows[done : done + _fitting(rows, done)]
+                    await self._publish(ACCESS, AccessBatch(tenant, batch), confirm=True, call=Call(tenant=tenant))
+                    done += len(batch)
+            except RustCareError as error:
+                self.failing = error.code
+            finally:  # also when this is cancelled
+                self.waiting -= done
+                self.recorded += done
+                if done < len(rows):
+                    self._rows[tenant] = rows[done:] + self._rows.get(tenant, [])
 
 
-def _fitting(rows: list[Row]) -> int:
-    """How many rows, from the first on, make a batch that is not too large: at least one."""
-    count = len(rows)
-    while count > 1 and len(msgspec.json.encode(rows[:count])) > BATCH_BYTES:
-        count = max(1, count // 2)
-    return count
+def _fitting(rows: list[str], start: int) -> int:
+    """How many rows, from one on, make a batch that is not too large: at least one."""
+    left = BATCH_BYTES
+    for count, row in enumerate(islice(rows, start, None)):
+        left -= len(row.encode()) + 3  # quotes and a comma
+        if left < 0:
+            return max(1, count)
+    return len(rows) - start

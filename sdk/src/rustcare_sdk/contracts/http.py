@@ -190,9 +190,9 @@ class RoutesChanged:
 class AccessBatch:
     """Requests that were answered: one row each, in the order of their end. Nothing in it is a path or a query's value.
 
-    `rows`: [end (Unix microseconds), duration (microseconds), id, principal, method, route's path, status, session]. `tenant`
-    is theirs.
+    A row is a line of words with a space between them, `-` for one that is empty: when it ended (Unix microseconds), how long
+    it took (microseconds), its id, the principal, the method, the route's path, the status, the session. `tenant` is theirs.
     """
 
     tenant: str
-    rows: list[list[Any]] = field(default_factory=list)
+    rows: list[str] = field(default_factory=list)
