@@ -8,7 +8,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+import uvloop
 from rustcare_plugin_gateway.server import Bounds, Server
+
+# What runs on sockets is tried on asyncio's own event loop and on the one of `rustcare up`.
+_ON_BOTH = ("test_server_connection", "test_answers")
+_ASYNCIO = {"asyncio": asyncio.new_event_loop}
+
+
+def pytest_asyncio_loop_factories(config: Any, item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The event loops that a test runs on."""
+    if item.path.stem in _ON_BOTH:
+        return {**_ASYNCIO, "uvloop": uvloop.new_event_loop}
+    return dict(_ASYNCIO)
 
 
 class Client:
