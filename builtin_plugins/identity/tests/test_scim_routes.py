@@ -381,7 +381,7 @@ async def test_errors_have_the_form_of_the_rfc(scim: Client) -> None:
     """What is no endpoint, no method of one, no JSON, no media type of SCIM: each an Error with its status."""
     for method, path, body, status in (
         ("GET", "/nothing", None, 404),
-        ("POST", "/Users/a/b", {}, 404),
+        ("POST", "/Groups/a/b", {}, 404),
         ("DELETE", "/Schemas", None, 405),
         ("PUT", "/ServiceProviderConfig", {}, 405),
         ("PATCH", "/Users", {}, 405),
