@@ -283,6 +283,22 @@ async def test_where_a_factor_is_demanded_a_password_alone_is_good_for_adding_on
         assert raised.session.aal == 2
 
 
+async def test_a_password_too_short_to_stand_alone_is_good_for_adding_a_factor() -> None:
+    """One of eight characters whose second factor is gone, or that came from another system, lets in no further."""
+    async with house() as home:
+        anna = await home.person(password="xk7vp2qr")
+        secret = await home.app(anna)
+        first = await home.sign_in("anna", "xk7vp2qr")
+        assert first.factors == ["totp"]
+        (factor,) = await home.plugin.factors.infos(anna.id)
+        await home.plugin.factors.remove(anna, factor.id)
+        reply = await home.sign_in("anna", "xk7vp2qr")
+        assert reply.enrol
+        assert reply.session is not None
+        assert reply.session.aal == 0
+        assert secret
+
+
 async def test_more_proof_raises_a_session_and_changes_its_secret() -> None:
     """The credential before is worth nothing; how it was proved is noted; it is told first."""
     async with house() as home:

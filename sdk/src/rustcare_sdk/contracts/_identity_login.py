@@ -114,8 +114,9 @@ class LoginReply:
     """One of three.
 
     Signed in: `credential` is the session's secret (a cookie), `session` what is known of it. `device`: a new secret by which
-    the browser is known again, to be kept as a cookie for a year; empty: it keeps the one it has. `enrol`: the tenant demands
-    a second factor and the account has none: the session has AAL 0 and is good for adding one, nothing else.
+    the browser is known again, to be kept as a cookie for a year; empty: it keeps the one it has. `enrol`: a
+    second factor is demanded (by the tenant, or because the password is too short to stand alone) and the account has none:
+    the session has AAL 0 and is good for adding one, nothing else.
 
     To be continued: `ticket` with an answer for one of `factors` (`totp`, `passkey`, `recovery`) within ten minutes.
 

@@ -9,6 +9,7 @@ from rustcare_sdk.errors import RustCareError
 from rustcare_plugin_identity.accounts import Account
 from rustcare_plugin_identity.accounts.names import key
 from rustcare_plugin_identity.errors import LoginFailed, NotSignedIn
+from rustcare_plugin_identity.passwords.rules import normal
 
 from .gate import Gate
 
@@ -57,7 +58,8 @@ class LoginServices(Gate):
         await self.lockout.right(tenant, tried)
         if stale:
             account = await self._login_rehashed(account, asked.password)
-        return await self.go_on(message, account, ("pwd",), client)
+        short = len(normal(asked.password)) < self.settings(tenant).passwords.minimum
+        return await self.go_on(message, account, ("pwd",), client, short=short)
 
     async def _login_rehashed(self, account: Account, password: str) -> Account:
         """The account with a hash at today's cost; without one when the keyring has too much to do."""

@@ -194,14 +194,24 @@ class Gate(ActivityServices, AccountInfos):
         return self.settings(account.tenant).mfa == "required"
 
     async def go_on(
-        self, message: Message[Any], account: Account, amr: Sequence[str], client: identity.Client
+        self,
+        message: Message[Any],
+        account: Account,
+        amr: Sequence[str],
+        client: identity.Client,
+        *,
+        short: bool = False,
     ) -> identity.LoginReply:
-        """After a first proof: a ticket for the second factor if the account has one, else in."""
+        """After a first proof: a ticket for the second factor if the account has one, else in.
+
+        `short`: the password is too short to be the only factor, as one that had a second one beside it or came from
+        another system may be: it is good for adding a factor, nothing else.
+        """
         kinds = await self.factors.kinds(account.id)
         if any(kind in _SECOND for kind in kinds):
             ticket = await self.tickets.issue(message.tenant, Ticket(account.id, tuple(amr)))
             return identity.LoginReply(account=account.id, ticket=ticket, factors=kinds)
-        return await self.let_in(message, account, 1, amr, client)
+        return await self.let_in(message, account, 0 if short else 1, amr, client)
 
     async def let_in(
         self, message: Message[Any], account: Account, aal: int, amr: Sequence[str], client: identity.Client
@@ -211,7 +221,7 @@ class Gate(ActivityServices, AccountInfos):
         if account.kind != "user" or account.state != "active" or tenant is None or not tenant.enabled:
             raise LoginFailed
         settings = self.settings(account.tenant)
-        enrol = settings.mfa == "required" and aal < 2
+        enrol = aal < 1 or (settings.mfa == "required" and aal < 2)
         session, credential = await self.sessions.begin(
             account, aal=0 if enrol else aal, amr=amr, address=client.address, agent=client.agent
         )
