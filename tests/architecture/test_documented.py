@@ -31,7 +31,7 @@ from tests.architecture.project import (
 )
 
 FINDINGS = "Findings of `rustcare plugin check`"
-CONTRACTS = ("audit", "compliance", "crypto", "fhir", "hl7", "plugin")
+CONTRACTS = ("audit", "authz", "compliance", "crypto", "fhir", "hl7", "http", "identity", "plugin")
 
 
 def page(name: str) -> str:

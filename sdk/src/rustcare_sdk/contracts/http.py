@@ -124,7 +124,7 @@ class RoutesRequest:
 
 @dataclass(frozen=True)
 class RouteRow:
-    """A route as it is served now: `service` is where to request it. The other fields are those of `rustcare_sdk.Route`.
+    """A route as it is served now: `service` is where to request it. The other fields are those of `rustcare_sdk.routes.Route`.
 
     `body` and `answer` are JSON Schemas, empty where the handler says no type.
     """
