@@ -26,7 +26,7 @@ __all__ = ["ROUTES", "plugin"]
 
 #: No limits but very high ones: they are counted as any other.
 HIGH = {
-    name: [{"by": "principal", "rate": 10_000_000, "per": 1}, {"by": "address", "rate": 10_000_000, "per": 1}]
+    name: [{"by": "principal", "rate": 10_000_000, "per": 1}]
     for name in ("default", "read", "write", "login", "bulk")
 }
 #: How the paths of the routes' plugin are called.

@@ -227,10 +227,11 @@ async def test_every_answered_request_is_recorded_without_what_it_was_about() ->
         await gate.ask("GET", "/livez")
         (tenant, first), (other, second) = await gate.recorded()
         assert (tenant, other) == ("north", "default")
-        assert first[2:] == [answer.headers["x-request-id"], "user/ann", "GET", "/lab/{id}", 200, "session-ann"]
-        assert second[3:] == ["", "GET", "", 404, ""]
-        assert first[0] > 1.6e15
-        assert 0 < first[1] < 20e6
+        when, took, *said = first.split(" ")
+        assert said == [answer.headers["x-request-id"], "user/ann", "GET", "/lab/{id}", "200", "session-ann"]
+        assert second.split(" ")[3:] == ["-", "GET", "-", "404", "-"]
+        assert int(when) > 1.6e15
+        assert 0 < int(took) < 20e6
         assert "secret" not in json.dumps(gate.records)
 
 

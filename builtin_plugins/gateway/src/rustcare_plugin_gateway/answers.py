@@ -21,6 +21,8 @@ __all__ = ["Answers"]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Fields = list[tuple[bytes, bytes]]
+#: Sends status, header fields and body at once; False when it cannot now.
+Whole = Callable[[int, bytes, bytes], bool]
 
 _encode = msgspec.json.Encoder().encode
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}").fullmatch
@@ -30,6 +32,7 @@ _FRAMING = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "content-length", "upgrade", "trailer", "te", "date"}
 )
 _JSON = b"application/json"
+_MEDIA = re.compile(rb"[\t\x20-\x7e]+").fullmatch
 _BODILESS = frozenset({204, 205, 304})
 
 
@@ -40,8 +43,14 @@ class Answers:
         self._hardening = hardening
         self.streams: set[asyncio.Task[Any]] = set()
 
-    async def write(self, visit: Visit, response: HttpResponse, receive: Receive, send: Send) -> None:
-        """Send what a handler answered. Raises BadAnswer, before anything went out, when that is not possible."""
+    async def write(
+        self, visit: Visit, response: HttpResponse, receive: Receive, send: Send, answer: Whole | None = None
+    ) -> None:
+        """Send what a handler answered. Raises BadAnswer, before anything went out, when that is not possible.
+
+        Args:
+            answer: sends a whole answer at once, if the server can (`Exchange.answer`); used where there is nothing special.
+        """
         status = response.status
         if response.stream is not None:
             await self._stream(visit, response, receive, send)
@@ -62,6 +71,15 @@ class Answers:
                 media = b"application/octet-stream"
         if status in _BODILESS:
             body = media = b""
+        elif (
+            answer is not None
+            and not (response.headers or response.set_cookies or visit.origin)
+            and type(status) is int
+        ):
+            lines = self._lines(visit, media) if 200 <= status <= 599 else None
+            if lines is not None and answer(status, lines, body):
+                visit.status = status
+                return
         head = self._head(visit, response, media)
         if status != 204 and status != 304:
             head.append((b"content-length", b"%d" % len(body)))
@@ -69,6 +87,20 @@ class Answers:
         visit.sent = True
         await send({"type": "http.response.start", "status": status, "headers": head})
         await send({"type": "http.response.body", "body": body})
+
+    def _lines(self, visit: Visit, media: bytes) -> bytes | None:
+        """The header fields as they go out, of an answer that says none of its own; None for a media type that is not well
+        formed. What `_head` makes, as one text."""
+        if media and media is not _JSON and _MEDIA(media) is None:
+            return None
+        fixed = self._hardening.lines(media.startswith(b"text/html"), visit.caller.aal > 0, visit.secure)
+        said = f"x-request-id: {visit.id}\r\ntraceresponse: {visit.trace}\r\n"
+        verdict, class_ = visit.verdict, visit.class_
+        if verdict is not None and class_ is not None:
+            said = f'{said}{class_.line}ratelimit: "{verdict.name}";r={verdict.left};t={verdict.reset}\r\n'
+        if media:
+            return b"%bcontent-type: %b\r\n%b" % (fixed, media, said.encode())
+        return fixed + said.encode()
 
     def _head(self, visit: Visit, response: HttpResponse, media: bytes) -> Fields:
         status = response.status

@@ -33,9 +33,18 @@ class Hardening:
             for https in (False, True)
         }
 
+        self._lines = {
+            kind: b"".join(name + b": " + value + b"\r\n" for name, value in fields)
+            for kind, fields in self._made.items()
+        }
+
     def fields(self, page: bool, private: bool, https: bool) -> Fields:
         """Not to be changed."""
         return self._made[page, private, https]
+
+    def lines(self, page: bool, private: bool, https: bool) -> bytes:
+        """The same as it goes out."""
+        return self._lines[page, private, https]
 
 
 def _make(page: bool, private: bool, https: bool, hsts: int) -> Fields:

@@ -30,6 +30,7 @@ from .errors import (
     NotAcceptedHere,
     RateLimited,
     Refused,
+    TenantConflict,
     TooLarge,
     Unauthenticated,
 )
@@ -221,7 +222,7 @@ class Pipeline:
             response = await entry.answer(visit, request)
         else:
             response = await self.request(entry.service, request, timeout=entry.timeout, type=HttpResponse, call=call)
-        await self.answers.write(visit, response, receive, send)
+        await self.answers.write(visit, response, receive, send, scope.get("rustcare.answer"))
 
     def _read(self, visit: Visit, scope: dict[str, Any]) -> Tenant | None:
         """What header and target say; the tenant that they name."""
@@ -267,7 +268,12 @@ class Pipeline:
             visit.origin = headers["origin"]
         entry = visit.entry
         if entry is not None and entry.forwarded:
-            host, prefix = asked_about(visit, host, scheme)
+            host, asked = asked_about(visit, host, scheme)
+            if prefix and asked and asked != prefix:
+                raise TenantConflict(
+                    "expected one tenant, got two", hint="its own path and the one that it asks about differ"
+                )
+            prefix = asked or prefix
         if self.hosts and host not in self.hosts and not (entry is not None and entry.quiet):
             self._check_host(host)
         if entry is not None:

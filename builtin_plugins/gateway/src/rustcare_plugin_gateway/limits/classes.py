@@ -43,10 +43,11 @@ class Limit(NamedTuple):
 
 
 class Class(NamedTuple):
-    """The limits of one class, and the value of `RateLimit-Policy` for it."""
+    """The limits of one class, and the value of `RateLimit-Policy` for it; `line` is that field as it goes out."""
 
     limits: tuple[Limit, ...]
     policy: bytes
+    line: str
 
 
 class Verdict(NamedTuple):
@@ -151,7 +152,7 @@ def _class(name: str, rows: Any, owner: str, address: str) -> Class:
         raise InvalidSettings("expected a list of limits", address=f"{address}.{name}")
     limits = tuple(_limit(name, row, owner, f"{address}.{name}[{index}]", index) for index, row in enumerate(rows))
     policy = ", ".join(f'"{limit.name}";q={limit.burst};w={limit.window}' for limit in limits)
-    return Class(limits, policy.encode())
+    return Class(limits, policy.encode(), f"ratelimit-policy: {policy}\r\n")
 
 
 def _limit(name: str, row: Any, owner: str, address: str, index: int) -> Limit:

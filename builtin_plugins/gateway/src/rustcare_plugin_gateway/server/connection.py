@@ -8,6 +8,7 @@ fields after the body, `Upgrade`. After a refusal nothing of the connection is r
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import hashlib
 from typing import TYPE_CHECKING, Any
 
@@ -180,7 +181,7 @@ class Connection(HttpToolsProtocol):
             path, raw, query = parse_target(method, self.url, self.host)
         except Refused as error:
             raise self._no(error) from None
-        scope = {
+        scope: dict[str, Any] = {
             "type": "http",
             "asgi": ASGI,
             "http_version": version,
@@ -199,6 +200,7 @@ class Connection(HttpToolsProtocol):
         }
         keep = version == "1.1" and self.parser.should_keep_alive() and not self.parser.should_upgrade()
         exchange = Exchange(self, scope, method, keep and not self.owner.draining, version)
+        scope["rustcare.answer"] = exchange.answer
         exchange.expects = self.expect_100_continue
         self.phase = BODY
         if self.chunked or self.length:
@@ -216,7 +218,9 @@ class Connection(HttpToolsProtocol):
         owner = self.owner
         self.exchange = exchange
         app = self.app if len(owner.tasks) < self.bounds.requests else _too_many
-        task = owner.loop.create_task(exchange.run(app))
+        # A context of its own: the socket has that of whoever started the gateway, and a message handled then, with its
+        # tenant and its deadline, is not what this request is about.
+        task = owner.loop.create_task(exchange.run(app), context=contextvars.Context())
         exchange.task = task
         owner.tasks.add(task)
         task.add_done_callback(owner.tasks.discard)

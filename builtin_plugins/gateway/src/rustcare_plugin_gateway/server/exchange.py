@@ -184,6 +184,30 @@ class Exchange:
             self.complete = True
             connection.answered(self)
 
+    def answer(self, status: int, fields: bytes, body: bytes) -> bool:
+        """Send an answer that is whole, without waiting: what `send` would do with a head and a body, in one step.
+
+        Args:
+            fields: all header fields but those that frame the message, each ended by a line break.
+
+        False when nothing was sent, because the client does not read (`send` waits for it) or has left.
+        """
+        connection = self.connection
+        if self.started or self.disconnected or connection.flow.write_paused:
+            return False
+        self.started = self.complete = True
+        if self.more or connection.owner.draining:
+            self.keep_alive = False
+        end = b"\r\n"
+        if not self.keep_alive:
+            end = b"connection: close\r\n\r\n"
+        elif self.version == "1.0":
+            end = b"connection: keep-alive\r\n\r\n"
+        head = (STATUS_LINE[status], connection.owner.date, fields, b"content-length: %d\r\n" % len(body), end)
+        connection.transport.write(b"".join(head if self.method == "HEAD" else (*head, body)))
+        connection.answered(self)
+        return True
+
     def _start(self, message: dict[str, Any]) -> None:
         self.started = True
         connection = self.connection

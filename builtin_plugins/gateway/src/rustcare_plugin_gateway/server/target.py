@@ -15,6 +15,9 @@ from rustcare_plugin_gateway.errors import BadRequest, MethodNotAllowed
 __all__ = ["Target", "parse_host", "parse_target"]
 
 
+_known: dict[bytes, Target] = {}
+
+
 class Target(NamedTuple):
     """`path` is decoded, `raw` as it came, `query` as it came and without the `?`."""
 
@@ -38,11 +41,19 @@ def parse_target(method: str, url: bytes, host: str) -> Target:
     """The target of a request. Raises BadRequest, or MethodNotAllowed for one that only a proxy takes."""
     if not url.startswith(b"/"):
         return _other_form(method, url, host)
+    known = _known.get(url)
+    if known is not None:
+        return known
     raw, _, query = url.partition(b"?")
     path = raw.decode("ascii") if _PLAIN(raw) is not None else _decoded(raw)
     if query and _QUERY(query) is None:
         raise BadRequest("expected a query of RFC 3986 characters and escapes such as %20", address="target")
-    return Target(path, raw, query)
+    found = Target(path, raw, query)
+    if len(url) <= 256:  # what many ask for is looked at once
+        if len(_known) >= 4096:
+            _known.clear()
+        _known[url] = found
+    return found
 
 
 def _other_form(method: str, url: bytes, host: str) -> Target:
