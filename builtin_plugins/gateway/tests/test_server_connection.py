@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import json
 from typing import Any
 
@@ -419,6 +420,24 @@ async def test_too_many_at_once_are_turned_away(serve: Serve) -> None:
     second = await connect()
     assert (await second.answer())[0] == 503
     assert (await first.ask(OK))[0] == 200
+
+
+async def test_a_request_knows_nothing_of_who_started_the_server(serve: Serve) -> None:
+    """Context variables of the start, such as the message that was handled then, are not those of requests."""
+    handled: contextvars.ContextVar[str] = contextvars.ContextVar("handled", default="nothing")
+    found: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        found.append(handled.get())
+        handled.set("a request")
+        await echo(scope, receive, send)
+
+    handled.set("an operator's command")
+    _, connect = await serve(app)
+    client = await connect()
+    for _ in range(2):
+        await client.ask(OK)
+    assert found == ["nothing", "nothing"]
 
 
 # the end
