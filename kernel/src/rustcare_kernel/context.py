@@ -329,7 +329,7 @@ class PluginContext:
     async def stop_accepting(self) -> None:
         """Close the listening sockets, keep the connections: another version has taken over, or the plugin stops."""
         loop = asyncio.get_running_loop()
-        if isinstance(loop, asyncio.BaseEventLoop):  # uvloop accepts and sets up in one step, nothing can be in between
+        if isinstance(loop, asyncio.BaseEventLoop):
             for listener in self._listeners:
                 for socket_ in listener.server.sockets:
                     loop.remove_reader(socket_.fileno())
@@ -339,6 +339,9 @@ class PluginContext:
             await asyncio.sleep(0)
         for listener in self._listeners:
             listener.server.close()
+        # uvloop forgets none, and goes on to accept until here: what it accepted just now is set up in the next turn.
+        for _ in range(2):
+            await asyncio.sleep(0)
 
     async def close(self) -> None:
         """Cancel the plugin's tasks, close its listeners and connections. Nothing can be opened from now on."""

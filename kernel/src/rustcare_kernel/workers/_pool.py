@@ -39,8 +39,8 @@ __all__ = ["WorkerPool", "WorkerStatus"]
 
 
 class WorkerStatus(Struct, frozen=True):
-    """One worker as it is now. `state`: `starting`, `serving` or `down`; `since` in Unix seconds; `missing`: the plugins
-    that would not start there, whose services the primary answers."""
+    """One worker as it is now. `state`: `starting`, `serving` what the primary serves, `changing` to do so, or `down`;
+    `since` in Unix seconds; `missing`: the plugins that would not start there, whose services the primary answers."""
 
     number: int
     pid: int
@@ -351,7 +351,10 @@ class WorkerPool:
             if attendant is None:
                 found.append(WorkerStatus(index + 1, 0, "down", restarts, since))
                 continue
-            state = "serving" if attendant.ready and attendant.converged else "starting"
+            if attendant.ready and attendant.converged >= self._desired.revision:
+                state = "serving"
+            else:
+                state = "changing" if attendant.converged else "starting"
             missing = tuple(attendant.missing)
             found.append(WorkerStatus(index + 1, attendant.pid, state, restarts, since, missing))
         return found
