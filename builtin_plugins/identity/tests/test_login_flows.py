@@ -7,6 +7,7 @@ import asyncio
 import bcrypt
 import pytest
 from rustcare_plugin_identity.errors import LoginFailed, NotSignedIn, TicketUnknown
+from rustcare_sdk import Message
 from rustcare_sdk.contracts import crypto, identity
 from rustcare_sdk.errors import AuditUnavailable, ServiceError
 
@@ -176,6 +177,38 @@ async def test_a_password_that_could_not_be_compared_is_no_failure() -> None:
         assert (await home.sign_in()).credential
 
 
+@pytest.mark.parametrize("factor", [False, True])
+@pytest.mark.parametrize("what", ["disabled", "disabled and enabled", "password", "deleted"])
+async def test_nobody_slips_in_while_the_door_is_shut(what: str, factor: bool) -> None:
+    """What ends an account's sessions while its password is being compared ends the one that would come of it."""
+    async with house() as home:
+        anna = await home.person()
+        if factor:
+            await home.app(anna)
+        compare, type_ = home.h._answers[crypto.PASSWORD_VERIFY]
+
+        async def shut(message: Message[crypto.PasswordVerifyRequest]) -> crypto.PasswordVerifyReply:
+            if what == "deleted":
+                await home.h.request(identity.ACCOUNT_DELETE, identity.AccountRequest(anna.id))
+            elif what == "password":
+                change = identity.UpdateAccountRequest(anna.id, password="nine brass kettles whistle")
+                await home.h.request(identity.ACCOUNT_UPDATE, change)
+            else:
+                await home.h.request(identity.ACCOUNT_DISABLE, identity.DisableRequest(anna.id))
+                if what != "disabled":
+                    await home.h.request(identity.ACCOUNT_DISABLE, identity.DisableRequest(anna.id, False))
+            found: crypto.PasswordVerifyReply = compare(message)
+            assert found.valid
+            return found
+
+        home.h.answer(crypto.PASSWORD_VERIFY, shut, type=type_)
+        with pytest.raises(LoginFailed):
+            await home.sign_in()
+        assert await home.plugin.sessions.of("default", anna.id) == []
+        assert await home.plugin.ctx.db.fetch("SELECT hash FROM tickets") == []
+        assert home.events("login.succeeded") == []
+
+
 async def test_a_hash_of_another_system_is_replaced() -> None:
     """Its owner signs in as ever; from then on there is one of ours, and the version of the account is the same."""
     async with house() as home:
@@ -187,6 +220,15 @@ async def test_a_hash_of_another_system_is_replaced() -> None:
         assert after.version == made.version
         assert after.last_login > 0
         assert (await home.sign_in()).credential
+
+
+async def test_two_who_move_a_hash_at_the_same_time_are_both_in() -> None:
+    """A hash that is made anew while another login of its owner is under way is no change of the password."""
+    async with house() as home:
+        foreign = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+        await home.plugin.accounts.create("default", name="anna", password=foreign)
+        replies = await asyncio.gather(*(home.sign_in() for _ in range(4)))
+        assert all(reply.credential for reply in replies)
 
 
 async def test_a_second_factor_is_demanded_where_there_is_one() -> None:

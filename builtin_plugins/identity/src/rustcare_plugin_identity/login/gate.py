@@ -210,6 +210,9 @@ class Gate(ActivityServices, AccountInfos):
         kinds = await self.factors.kinds(account.id)
         if any(kind in _SECOND for kind in kinds):
             ticket = await self.tickets.issue(message.tenant, Ticket(account.id, tuple(amr)))
+            if not await self._gate_unchanged(account):
+                await self.tickets.drop(account.tenant, account.id)
+                raise LoginFailed
             return identity.LoginReply(account=account.id, ticket=ticket, factors=kinds)
         return await self.let_in(message, account, 0 if short else 1, amr, client)
 
@@ -226,6 +229,8 @@ class Gate(ActivityServices, AccountInfos):
             account, aal=0 if enrol else aal, amr=amr, address=client.address, agent=client.agent
         )
         try:
+            if not await self._gate_unchanged(account):
+                raise LoginFailed
             await self.event(
                 "login.succeeded",
                 account=account.id,
@@ -257,6 +262,21 @@ class Gate(ActivityServices, AccountInfos):
             credential=credential,
             device=device,
             enrol=enrol,
+        )
+
+    async def _gate_unchanged(self, account: Account) -> bool:
+        """Whether nothing was taken from an account since it was read: what it was let in with is still what lets in.
+
+        Asked after a session or ticket is in the database. Whatever ends them comes before, and is seen here, or comes after,
+        and finds them.
+        """
+        now = await self.accounts.get(account.tenant, account.id)
+        return (
+            now is not None
+            and now.state == "active"
+            and now.not_before == account.not_before
+            # A hash that was only made anew, of the same password, is no change of its version.
+            and (now.password == account.password or now.version == account.version)
         )
 
     async def checked_password(self, account: Account, password: str) -> str:

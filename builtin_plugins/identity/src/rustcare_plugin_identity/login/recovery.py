@@ -142,6 +142,7 @@ class RecoveryServices(Gate):
             )
         await self._links_password_set(account, "password.reset", client)
         await self.lockout.unlock(tenant, account.id)
+        account = await self.accounts.need(tenant, account.id)  # as it is after what was ended
         return await self.go_on(message, account, ("pwd",), client)
 
     async def _links_account_of(self, tenant: str, link: Link) -> Account:
@@ -237,7 +238,7 @@ class RecoveryServices(Gate):
         if before.state != "invited":
             await self.shut_out(account, "invitation accepted")
         await self.lockout.unlock(tenant, account.id)
-        return account
+        return await self.accounts.need(tenant, account.id)  # as it is after what was ended
 
     # the first administrator
 
