@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import json
 from typing import Any
 
@@ -438,6 +439,21 @@ async def test_a_request_knows_nothing_of_who_started_the_server(serve: Serve) -
     for _ in range(2):
         await client.ask(OK)
     assert found == ["nothing", "nothing"]
+
+
+async def test_requests_leave_nothing_to_the_garbage_collector(serve: Serve) -> None:
+    """What is made for a request is gone with it: no cycles, whose collection would stop everybody now and then."""
+    _, connect = await serve(echo)
+    client = await connect()
+    await client.ask(OK)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(200):
+            await client.ask(OK)
+        assert gc.collect() < 50
+    finally:
+        gc.enable()
 
 
 # the end

@@ -93,7 +93,7 @@ class Answers:
         formed. What `_head` makes, as one text."""
         if media and media is not _JSON and _MEDIA(media) is None:
             return None
-        fixed = self._hardening.lines(media.startswith(b"text/html"), visit.caller.aal > 0, visit.secure)
+        fixed = self._hardening.lines(media.startswith(b"text/html"), bool(visit.caller.principal), visit.secure)
         said = f"x-request-id: {visit.id}\r\ntraceresponse: {visit.trace}\r\n"
         verdict, class_ = visit.verdict, visit.class_
         if verdict is not None and class_ is not None:
@@ -107,7 +107,7 @@ class Answers:
         if type(status) is not int or not 200 <= status <= 599:
             raise BadAnswer("expected a status of 200 to 599")
         page = media.startswith(b"text/html")
-        fixed = self._hardening.fields(page, visit.caller.aal > 0, visit.secure)
+        fixed = self._hardening.fields(page, bool(visit.caller.principal), visit.secure)
         own = response.headers
         if own:
             said = {name.lower() for name in own}

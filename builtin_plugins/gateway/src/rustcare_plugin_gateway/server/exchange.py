@@ -120,6 +120,8 @@ class Exchange:
             if not self.complete:
                 self.connection.transport.abort()
             raise
+        finally:
+            self.scope = {}  # it holds this object: neither has to wait for the garbage collector
 
     async def receive(self) -> dict[str, Any]:
         """ASGI: the next part of the request's body, or that the client is gone. Raises Refused when it will not come."""
