@@ -130,6 +130,8 @@ def test_tenants(data: Path) -> None:
     assert '"minimum": 20' in rustcare("tenant", "show", "clinic", "--data", data).stdout
     assert failed(data, "tenant", "set", "clinic", "--setting", "passwords.minimum=no") == "identity.invalid-settings"
     assert run(data, "tenant", "set", "clinic", "--setting", "passwords.minimum=null")["settings"] == {"passwords": {}}
+    anew = run(data, "tenant", "set", "clinic", "--settings", '{"mfa": "required"}')
+    assert anew["settings"] == {"mfa": "required"}, "all of them are replaced"
     assert run(data, "tenant", "set", "clinic", "--no-hosts")["hosts"] == []
     run(data, "user", "create", "eve", "--email", "eve@clinic.example.org", "--tenant", "clinic")
     assert failed(data, "user", "show", "eve") == "identity.account-unknown"

@@ -9,6 +9,7 @@ import re
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from textwrap import indent
 from typing import Any
@@ -20,6 +21,7 @@ from rustcare_kernel import Kernel
 from rustcare_kernel.control import ControlClient
 from rustcare_sdk.contracts.audit import SEARCH, EffectsReply, EffectsRequest, SearchReply, SearchRequest
 
+from tests.support.administrator import make_administrator
 from tests.support.follow import Block, Reader, Step, blocks_of
 from tests.support.plugins import write_plugin
 
@@ -40,7 +42,9 @@ FOLLOWED_HERE = {
     "back-up-a-plugin.md",
     "contain-a-plugin.md",
     "install-and-consent.md",
+    "look-after-accounts.md",
     "manage-keys.md",
+    "operate-from-another-machine.md",
     "upgrade-and-roll-back.md",
     "use-postgresql.md",
     "use-the-audit-cli.md",
@@ -230,6 +234,47 @@ def test_keys_and_the_audit_log(tmp_path: Path, name: str) -> None:
             key = control.call("bus.request", service="audit.status", data={})["key"]
         (made.folder / "log.vkey").write_text(f"{key}\n")
         made.follow(page(name))
+
+
+def test_look_after_accounts(tmp_path: Path) -> None:
+    """Every command on a kernel with accounts; each says what the guide shows."""
+    with reader(tmp_path) as made:
+        for plugin in ("crypto", "identity"):
+            made.do(
+                Step(f"rustcare plugin install installed:{plugin}", (f"rustcare.{plugin} … is active",)), "the test"
+            )
+        made.follow(page("look-after-accounts.md"))
+
+
+def test_operate_from_another_machine(tmp_path: Path) -> None:
+    """A reader signs in to a server, is approved by its administrator, and works there; the server's address is the test's."""
+    with reader(tmp_path, kernel=False, XDG_CONFIG_HOME=str(tmp_path / "config")) as made:
+        router(made.folder, "1.0.0", "acme-lab-router")
+        up = Step("rustcare up --bare --http 127.0.0.1:0", ("Stop with Ctrl-C …",))
+        made.do(up, "the test", go_on=True)
+        for plugin in ("crypto", "audit", "identity", "admin", "gateway"):
+            made.do(
+                Step(f"rustcare plugin install installed:{plugin}", (f"rustcare.{plugin} … is active",)), "the test"
+            )
+        with ControlClient(made.folder / "rustcare-data", timeout=60) as control:
+
+            def ask(service: str, data: dict[str, Any], principal: str) -> Any:
+                return control.call("bus.request", service=service, data=data, principal=principal or None)
+
+            url = f"http://localhost:{ask('gateway.status', {}, '')['port']}"
+            administrator = make_administrator(ask, url)
+            for block in page("operate-from-another-machine.md"):
+                here = replace(block, text=block.text.replace("https://clinic.example.org", url))
+                if "rustcare login" not in block.text:
+                    made.follow([here])
+                    continue
+                (step,) = here.steps
+                shown = made.do(replace(step, expected=(*step.expected, "  …-…")), block.place, go_on=True)
+                (code,) = re.findall(r"^  ([A-Z0-9]{4}-[A-Z0-9]{4})$", shown, re.M)
+                answer = {"user_code": code, "session": administrator.session}
+                ask("identity.device.approve", answer, administrator.principal)
+                made.finish()
+        made.do(STOP, "the test")
 
 
 async def test_have_your_plugin_audited(tmp_path: Path) -> None:

@@ -139,6 +139,10 @@ class Reader:
         assert missing is None, f"{place}: $ {step.command}\nexpected: {missing}\nprinted:\n{done.stdout}"
         return done.stdout
 
+    def finish(self) -> None:
+        """Wait for the end of the command that was last left going on: it is about to come."""
+        assert self._going_on.pop().close(kill=False) == 0
+
     def __enter__(self) -> Self:
         return self
 

@@ -78,9 +78,10 @@ def change(
     hosts: Hosts = None,
     no_hosts: Annotated[bool, typer.Option("--no-hosts", help="It is reached under no name of its own.")] = False,
     settings: Settings = None,
-    settings_file: Annotated[
-        Path | None, typer.Option("--settings", metavar="FILE", help="All settings anew: a TOML or JSON file.")
-    ] = None,
+    whole: Annotated[
+        str,
+        typer.Option("--settings", metavar="FILE", help="All settings anew: a TOML or JSON file, or a JSON object."),
+    ] = "",
     data: Data = DEFAULT_DATA,
     json: Json = False,
 ) -> None:
@@ -89,13 +90,13 @@ def change(
 
     if hosts and no_hosts:
         raise typer.BadParameter("expected names or none, got both", param_hint="--no-hosts")
-    if settings and settings_file is not None:
+    if settings and whole:
         raise typer.BadParameter("expected one of --setting and --settings, got both", param_hint="--settings")
     given: dict[str, Any] = {} if name is None else {"name": name}
     if hosts or no_hosts:
         given["hosts"] = hosts or []
-    if settings_file is not None:
-        given["settings"] = read_config(settings_file)
+    if whole:
+        given["settings"] = _object(whole) if whole.lstrip().startswith("{") else read_config(Path(whole))
     with asking(data) as ask:
         before = _must(ask, tenant)
         if settings:
@@ -142,6 +143,17 @@ def _must(ask: Any, tenant: str) -> dict[str, Any]:
     found = _find(ask, tenant)
     if found is None:
         raise CommandFailed(f"There is no tenant {tenant!r}", hint="rustcare tenant list shows them")
+    return found
+
+
+def _object(text: str) -> dict[str, Any]:
+    import json
+
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"expected a JSON object: {error}", param_hint="--settings") from None
+    assert isinstance(found, dict)  # it begins with a brace
     return found
 
 
