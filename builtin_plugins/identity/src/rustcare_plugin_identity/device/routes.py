@@ -52,6 +52,7 @@ class DeviceRoutes(TokenRoutes):
         limit="login",
         summary="Ask to sign a device in: a code for it, and one for its user (RFC 8628)",
         problems={ScopeInvalid.code: 400, AudienceInvalid.code: 400, DeviceBusy.code: 429},
+        produces=("application/json",),
     )
     async def http_device(self, message: Message[HttpRequest[DeviceBody]]) -> HttpResponse:
         """Codes that are worth nothing before somebody approves."""
@@ -92,6 +93,7 @@ class DeviceRoutes(TokenRoutes):
                 ScopeInvalid,
             )
         },
+        produces=("application/json",),
     )
     async def http_device_token(self, message: Message[HttpRequest[DeviceTokenBody]]) -> HttpResponse:
         """Either grant; another is `unsupported_grant_type`."""

@@ -80,6 +80,7 @@ class TokenRoutes(Credentials):
         limit="read",
         summary="The public keys that access tokens are signed with (RFC 7517)",
         problems={"http.not-modified": 304},
+        produces=("application/jwk-set+json",),
     )
     async def http_jwks(self, message: Message[HttpRequest[None]]) -> HttpResponse:
         """The keys, those to come included."""
@@ -127,6 +128,7 @@ class TokenRoutes(Credentials):
         limit="write",
         summary="The next access and refresh token (RFC 6749, section 6)",
         problems={code: 400 for code in _WORDS if not code.startswith("identity.device")},
+        produces=("application/json",),
     )
     async def http_refresh(self, message: Message[HttpRequest[RefreshBody]]) -> HttpResponse:
         """A refresh token is used once."""
