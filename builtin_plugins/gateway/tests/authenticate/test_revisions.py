@@ -31,13 +31,29 @@ def test_the_next_one_is_no_gap() -> None:
     assert made.known == 7
 
 
-def test_a_gap_is_closed_by_an_answer_alone() -> None:
-    """One that is missing leaves us behind until an answer covers it."""
+def test_a_gap_is_closed_by_an_answer() -> None:
+    """One that is missing leaves us behind until an answer covers it, whatever else comes."""
     made = at(4)
     made.heard(6)
     assert (made.behind, made.known) == (True, 4)
+    made.heard(7)
+    assert (made.behind, made.known) == (True, 4)
     made.answered(6)
-    assert (made.behind, made.known) == (False, 6)
+    assert (made.behind, made.known) == (False, 7)
+
+
+def test_a_gap_is_closed_by_what_was_missing() -> None:
+    """Events that overtook each other leave no gap when all of them have come; before the first answer that helps nothing."""
+    made = at(4)
+    for revision in (7, 6):
+        made.heard(revision)
+        assert made.behind
+    made.heard(5)
+    assert (made.behind, made.known) == (False, 7)
+    new = Revisions()
+    new.heard(2)
+    new.heard(1)
+    assert new.behind
 
 
 def test_what_comes_during_an_answer_counts() -> None:

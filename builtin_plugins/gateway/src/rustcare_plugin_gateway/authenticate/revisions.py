@@ -12,7 +12,8 @@ class Revisions:
 
     def __init__(self) -> None:
         self.known = 0
-        self.behind = True  # until the first answer nothing is known
+        self.behind = True
+        self._answered = False  # until the first answer nothing is known
         self._ahead: set[int] = set()
 
     def heard(self, revision: int) -> None:
@@ -21,11 +22,7 @@ class Revisions:
             return
         if len(self._ahead) < _MAX_AHEAD:
             self._ahead.add(revision)
-        while self.known + 1 in self._ahead:
-            self.known += 1
-            self._ahead.discard(self.known)
-        if self._ahead:
-            self.behind = True
+        self._close_up()
 
     def answered(self, revision: int) -> None:
         """All up to this one were told in an answer. What came ahead of it meanwhile may still leave a gap.
@@ -34,9 +31,13 @@ class Revisions:
         """
         if revision < self.known:
             self._ahead.clear()
+        self._answered = True
         self.known = revision
         self._ahead = {one for one in self._ahead if one > revision}
+        self._close_up()
+
+    def _close_up(self) -> None:
         while self.known + 1 in self._ahead:
             self.known += 1
             self._ahead.discard(self.known)
-        self.behind = bool(self._ahead)
+        self.behind = not self._answered or bool(self._ahead)
