@@ -158,6 +158,24 @@ async def test_a_second_factor_is_asked_for(h: PluginHarness) -> None:
     assert (await caller_of(h, cookies_of(second)["__Host-rustcare"])).aal == 2
 
 
+async def test_where_passkeys_do_not_work_another_factor_is_asked_for(h: PluginHarness) -> None:
+    """At a bare address the page asks for what works there; who wants the passkey is told why it does not."""
+    caller, _ = await signed_in(h)
+    device = Authenticator(BASE)
+    begun = await h.request(identity.MFA_PASSKEY_BEGIN, identity.PasskeyBeginRequest(BASE), principal=caller.principal)
+    await h.http("POST", "/account/passkey", form={"answer": device.create(begun.options)}, caller=caller)
+    await h.http("POST", "/account/recovery-codes", caller=caller)
+    bare = "http://127.0.0.1:8080"
+    first = await h.http("POST", "/login", form={"name": "ann", "password": PASSWORD}, base=bare)
+    kept = cookies_of(first)
+    page = await h.http("GET", "/login/factor", cookies=kept, base=bare)
+    assert "Recovery code" in page.text
+    assert "data-passkey=" not in page.text
+    asked_for = await h.http("GET", "/login/factor?kind=passkey", cookies=kept, base=bare)
+    assert "Passkeys work only at a host name" in asked_for.text
+    assert "data-passkey=" not in asked_for.text
+
+
 async def test_a_link_s_secret_is_put_away_at_once(h: PluginHarness) -> None:
     """A link answers with a cookie and an address without the secret; what it is for is done when its form is sent."""
     made = await h.request(

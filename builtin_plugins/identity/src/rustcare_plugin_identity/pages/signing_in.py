@@ -116,6 +116,17 @@ class SigningInPages(PageServices):
         except RustCareError:
             return None
 
+    async def _chosen(
+        self, request: HttpRequest[Any], kinds: list[str], kind: str, asked: identity.PasskeyOptionsRequest
+    ) -> tuple[str, dict[str, Any] | None]:
+        """The factor to ask for: the one that was wanted, else the first that works here; a passkey with its options."""
+        wanted = [kind] if kind in kinds else [one for one in _ORDER if one in kinds]
+        for one in wanted:
+            options = await self._options(request, asked) if one == "passkey" else None
+            if one != "passkey" or options is not None:
+                return one, options
+        return (wanted or ["totp"])[0], None
+
     def _go_on(self, request: HttpRequest[Any], reply: identity.LoginReply) -> HttpResponse:
         """After a first proof: a session, or the second factor."""
         next_ = self.next_of(request, _next_said(request))
@@ -181,10 +192,8 @@ class SigningInPages(PageServices):
         errors: dict[str, str] | None = None,
         status: int = 200,
     ) -> HttpResponse:
-        kind = kind if kind in kinds else next((one for one in _ORDER if one in kinds), "totp")
-        options = None
-        if kind == "passkey":
-            options = await self._options(request, identity.PasskeyOptionsRequest(request.base, ticket))
+        asked = identity.PasskeyOptionsRequest(request.base, ticket)
+        kind, options = await self._chosen(request, kinds, kind, asked)
         return self.page(
             request,
             "factor.html",
@@ -240,10 +249,8 @@ class SigningInPages(PageServices):
                 status=403,
                 links=(("/account", "Account security"),),
             )
-        kind = kind if kind in kinds else next(one for one in _ORDER if one in kinds)
-        options = None
-        if kind == "passkey":
-            options = await self._options(request, identity.PasskeyOptionsRequest(request.base, own=True))
+        asked = identity.PasskeyOptionsRequest(request.base, own=True)
+        kind, options = await self._chosen(request, kinds, kind, asked)
         return self.page(
             request,
             "factor.html",
