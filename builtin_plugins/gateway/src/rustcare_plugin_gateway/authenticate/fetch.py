@@ -140,7 +140,10 @@ class Fetcher:
         if etag:
             headers["If-None-Match"] = etag
         connection.request("GET", target, headers=headers)
-        answer = connection.getresponse()
+        with contextlib.closing(connection.getresponse()) as answer:
+            return self._read(answer, etag)
+
+    def _read(self, answer: http.client.HTTPResponse, etag: str) -> Document:
         lasts = lifetime(answer.getheader("Cache-Control", ""), answer.getheader("Age", ""))
         mark = answer.getheader("ETag", "")
         mark = mark if re.fullmatch(r"[!-~]{1,256}", mark) else ""

@@ -61,7 +61,7 @@ class KeySet:
         pause: float = 30.0,
         again: float = 15.0,
         stale: float = 86_400.0,
-        absent: float = 300.0,
+        absent: float = 60.0,
         gone: Callable[[Iterable[str]], None] = lambda kids: None,
         failed: Callable[[str], None] = lambda why: None,
     ) -> None:
@@ -103,7 +103,10 @@ class KeySet:
         if key is not None:
             return key
         now = self._clock()
-        if self._absent.get(kid, now) <= now and now >= self._tried + (self._again if self._broken else self._pause):
+        looked = self._absent.get(kid, now) <= now and now >= self._tried + (
+            self._again if self._broken else self._pause
+        )
+        if looked:
             await self._refresh()
             key = self.get(kid)
             if key is not None:
@@ -111,7 +114,8 @@ class KeySet:
         if self._broken and kid:
             # It may be a key that came while we could not read them: that is not the token's fault.
             raise _away()
-        if kid and kid not in self._absent:
+        if looked and kid:
+            self._absent.pop(kid, None)
             if len(self._absent) >= _MAX_ABSENT:
                 self._absent.popitem(last=False)
             self._absent[kid] = self._clock() + self._keep_absent
@@ -176,7 +180,8 @@ class KeySet:
         if refused:
             self._failed(f"{refused} keys were not accepted")
         before, self._keys = self._keys, found
-        self._absent.clear()
+        for kid in found:
+            self._absent.pop(kid, None)
         self._broken = False
         self.expires = self._clock() + lasts
         gone = [kid for kid, key in before.items() if kid not in found or found[kid].thumbprint != key.thumbprint]
