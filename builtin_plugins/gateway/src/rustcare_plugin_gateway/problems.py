@@ -78,7 +78,8 @@ def _told(error: BaseException, declared: Mapping[str, int], service: str) -> tu
     if isinstance(error, UnsupportedMedia):
         return 415, error.code, error.message, error.hint
     if isinstance(error, InvalidPayload):
-        if error.address.startswith("answer of "):
+        # Also what does not pass from one process to another: a stream of a plugin that is not in this worker.
+        if error.address.startswith("answer of ") or error.message.startswith("expected the answer of "):
             return 502, error.code, "a plugin answered with something else than it declares", ""
         malformed = "malformed" in error.message or "truncated" in error.message or "UTF-8" in error.message
         return (400 if malformed else 422), error.code, error.message, ""
