@@ -3,7 +3,8 @@
 Installs crypto, audit, identity and gateway, and a plugin with routes; makes a service account with a key and a token. Prints
 one line of JSON (`port`, `key`, `token`, `account`) and serves until its control socket says stop, or it is killed.
 Options: `port`; `routes` (how many the plugin has); `tenants` (how many there are); `limits`, `gateway` (configuration of the
-gateway); `workers`; `user` (make one, with a password); `also` (further built-in plugins).
+gateway); `workers`; `user` (make one, with a password); `also` (further built-in plugins);
+`roles` (of the service account).
 """
 
 from __future__ import annotations
@@ -26,8 +27,7 @@ __all__ = ["ROUTES", "plugin"]
 
 #: No limits but very high ones: they are counted as any other.
 HIGH = {
-    name: [{"by": "principal", "rate": 10_000_000, "per": 1}]
-    for name in ("default", "read", "write", "login", "bulk")
+    name: [{"by": "principal", "rate": 10_000_000, "per": 1}] for name in ("default", "read", "write", "login", "bulk")
 }
 #: How the paths of the routes' plugin are called.
 ROUTES = "beds"
@@ -104,7 +104,7 @@ async def main(data: Path, options: dict[str, Any]) -> None:
         for start in range(0, len(names), 50):
             await asyncio.gather(*(tenant(kernel, name) for name in names[start : start + 50]))
         await kernel.converged()
-        said = await credentials(kernel)
+        said = await credentials(kernel, options.get("roles", ["administrator"]))
         if options.get("user"):
             said.update(await person(kernel))
         status = await kernel.request(GATEWAY_STATUS, GatewayRequest(), type=GatewayStatus)
@@ -117,10 +117,10 @@ async def tenant(kernel: Kernel, name: str) -> None:
     await kernel.request(identity.TENANT_PUT, identity.TenantRequest(name, hosts=[f"{name}.example.org"]))
 
 
-async def credentials(kernel: Kernel) -> dict[str, str]:
+async def credentials(kernel: Kernel, roles: list[str]) -> dict[str, str]:
     """A service account's key and token."""
     name = "load"
-    asked = identity.CreateServiceRequest(name, roles=["administrator"])
+    asked = identity.CreateServiceRequest(name, roles=roles)
     try:
         made = await kernel.request(identity.SERVICE_CREATE, asked, type=identity.AccountReply)
     except RustCareError:  # there is one, of an earlier start
