@@ -289,3 +289,24 @@ async def test_groups_by_id_and_name() -> None:
             await home.h.request(identity.GROUP_LIST, identity.GroupRequest("0" * 32))
         with pytest.raises(InvalidGroup):
             await put_group(home)
+
+
+async def test_a_page_of_many_costs_no_more_queries_than_one_of_few() -> None:
+    """With their groups, rights and factors."""
+    async with house() as home:
+        group = await put_group(home, name="g", roles=["clinician"])
+        counts = []
+        for _ in range(2):
+            for number in range(len(counts) * 3, len(counts) * 20 + 3):
+                await home.person(f"user{number}", email="")
+            anna = await home.person(f"anna{len(counts)}", email="")
+            await home.app(anna)
+            await put_group(home, id=group.id, add=[anna.id])
+            used = len(home.h.capabilities_used)
+            listed = (await home.h.request(identity.ACCOUNT_LIST, identity.AccountsRequest())).accounts
+            counts.append(len([use for use in home.h.capabilities_used[used:] if use.capability.kind == "db"]))
+            (found,) = [one for one in listed if one.id == anna.id]
+            assert found == await info(home, anna.id)
+            assert (found.factors, found.scopes) == (["password", "totp"], ["fhir.read", "fhir.write"])
+        assert counts[0] == counts[1]
+        assert len(listed) == 25

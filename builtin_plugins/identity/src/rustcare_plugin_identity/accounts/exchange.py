@@ -94,8 +94,8 @@ class ExchangeServices(Gate):
         found, following, _ = await self.accounts.page(
             tenant, limit=min(max(asked.limit, 1), _MOST_PAGE), after=asked.after
         )
+        held = await self.groups.of_all(tenant, [account.id for account in found])
         for account in found:
-            held = await self.groups.of(tenant, account.id)
             line = AccountLine(
                 name=account.name,
                 kind="service" if account.kind == "service" else "user",
@@ -104,7 +104,7 @@ class ExchangeServices(Gate):
                 display_name=account.display_name,
                 state=account.state,  # type: ignore[arg-type]  # one of three in the table
                 roles=list(account.roles),
-                groups=sorted(names[id] for id in held if id in names),
+                groups=sorted(names[id] for id, _ in held[account.id] if id in names),
                 external_id=account.external_id,
                 attributes=account.attributes,
                 password=account.password if asked.passwords else "",

@@ -78,6 +78,22 @@ class Groups:
         )
         return [row["group_id"] for row in rows]
 
+    async def of_all(self, tenant: str, accounts: Sequence[str]) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
+        """The groups of many accounts: ids and roles, by the account's id."""
+        found: dict[str, list[tuple[str, tuple[str, ...]]]] = {account: [] for account in accounts}
+        for start in range(0, len(accounts), 500):
+            some = accounts[start : start + 500]
+            rows = await self._db.fetch(
+                "SELECT m.account AS account, m.group_id AS group_id, g.roles AS roles FROM memberships m"
+                " JOIN groups g ON g.tenant = m.tenant AND g.id = m.group_id"
+                f" WHERE m.tenant = ? AND m.account IN ({', '.join('?' * len(some))}) ORDER BY m.group_id",
+                (tenant, *some),
+            )
+            for row in rows:
+                roles = tuple(msgspec.json.decode(row["roles"], type=list[str]))
+                found[row["account"]].append((row["group_id"], roles))
+        return found
+
     async def page(
         self, tenant: str, *, limit: int = 0, offset: int = 0, where: str = "", params: Sequence[Any] = ()
     ) -> tuple[list[Group], int]:
@@ -262,7 +278,7 @@ class Groups:
                 )
             await tx.execute(
                 "INSERT INTO memberships (tenant, group_id, account) VALUES (?, ?, ?)"
-                " ON CONFLICT (tenant, group_id, account) DO NOTHING",
+                " ON CONFLICT (tenant, account, group_id) DO NOTHING",
                 (tenant, id, account),
             )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rustcare_sdk.contracts import identity
 
 from rustcare_plugin_identity.base import Services
@@ -17,8 +19,21 @@ class AccountInfos(Services):
 
     async def info(self, account: Account) -> identity.AccountInfo:
         """An account as it is now."""
-        roles = await self.accounts.roles_of(account)
-        factors = await self.factors.kinds(account.id) if account.kind == "user" else []
+        return (await self.infos([account]))[0]
+
+    async def infos(self, accounts: Sequence[Account]) -> list[identity.AccountInfo]:
+        """Accounts of one tenant as they are now: as many queries for a thousand as for a few."""
+        ids = [account.id for account in accounts]
+        if not ids:
+            return []
+        groups = await self.groups.of_all(accounts[0].tenant, ids)
+        factors = await self.factors.kinds_of_all(ids)
+        return [self._infos_one(account, groups[account.id], factors[account.id]) for account in accounts]
+
+    def _infos_one(
+        self, account: Account, groups: Sequence[tuple[str, Sequence[str]]], factors: Sequence[str]
+    ) -> identity.AccountInfo:
+        roles = sorted({*account.roles, *(role for _, held in groups for role in held)})
         locked = account.locked_until > self.time() and account.state == "active"
         return identity.AccountInfo(
             id=account.id,
@@ -32,7 +47,7 @@ class AccountInfos(Services):
             email_verified=account.email_verified,
             roles=roles,
             scopes=self.accounts.scopes_of(account.tenant, roles),
-            groups=await self.groups.of(account.tenant, account.id),
+            groups=[id for id, _ in groups],
             factors=[*(["password"] if account.password else []), *factors],
             created=account.created,
             last_login=account.last_login,

@@ -116,7 +116,7 @@ class AccountServices(Gate):
             limit=min(max(asked.limit, 1), _MOST_PAGE),
             after=asked.after,
         )
-        return identity.AccountsReply([await self.info(account) for account in found], following, total)
+        return identity.AccountsReply(await self.infos(found), following, total)
 
     @serve(identity.ACCOUNT_UPDATE)
     async def serve_account_update(self, message: Message[identity.UpdateAccountRequest]) -> identity.AccountReply:

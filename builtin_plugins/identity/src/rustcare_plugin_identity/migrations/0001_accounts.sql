@@ -74,9 +74,9 @@ CREATE TABLE memberships (
     tenant TEXT NOT NULL,
     group_id TEXT NOT NULL,
     account TEXT NOT NULL,
-    PRIMARY KEY (tenant, group_id, account)
+    PRIMARY KEY (tenant, account, group_id)
 );
-CREATE INDEX memberships_account ON memberships (tenant, account);
+CREATE INDEX memberships_group ON memberships (tenant, group_id, account);
 
 -- Links that work once: `purpose` is `setup`, `invite`, `register`, `recover` or `verify-email`; `hash` the SHA-256 of the secret.
 CREATE TABLE links (
