@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from rustcare_plugin_admin.events import Events, differences
+from rustcare_plugin_admin.events import Events, EventsReply, EventsRequest, differences, stream_of
+from rustcare_sdk.errors import NoProvider
 
 
 def parsed(chunk: bytes) -> list[tuple[str, dict[str, Any]]]:
     """The events of a chunk: ids and data. A heartbeat is none."""
     found = []
     for block in chunk.decode().split("\n\n"):
-        lines = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
+        lines = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(": "))
         if "data" in lines:
             data = json.loads(lines["data"])
             assert lines["event"] == data["kind"]
@@ -29,10 +30,25 @@ def event(number: int, kind: str = "state", plugin: str = "acme.a") -> dict[str,
     return {"kind": kind, "time": float(number), "plugin": plugin, "n": number}
 
 
+def stream(
+    events: Events,
+    last: str = "",
+    kinds: tuple[str, ...] = (),
+    plugin: str = "",
+    heartbeat: float = 30,
+    longest: float = 30,
+) -> AsyncGenerator[bytes, None]:
+    """What a reader gets who begins behind an id."""
+    asked = EventsRequest(last, list(kinds), plugin)
+    found = stream_of(events.look, asked, heartbeat=heartbeat, longest=longest)
+    assert isinstance(found, AsyncGenerator)
+    return found
+
+
 async def collected(events: Events, last: str, **options: Any) -> list[tuple[str, dict[str, Any]]]:
-    """What a reader gets who begins behind an id, until the ring is closed."""
+    """All that a reader gets, until there will be no more."""
     found: list[tuple[str, dict[str, Any]]] = []
-    async for chunk in events.stream(last, heartbeat=10, longest=10, **options):
+    async for chunk in stream(events, last, **options):
         found += parsed(chunk)
     return found
 
@@ -71,60 +87,83 @@ async def test_kinds_and_plugin_narrow_a_stream() -> None:
         events.put(event(number, kind, plugin))
     events.put({"kind": "accounting", "time": 4.0, "n": 4})
     events.close()
-    assert [data["n"] for _, data in await collected(events, "run-0", kinds=["state"])] == [1, 3]
+    assert [data["n"] for _, data in await collected(events, "run-0", kinds=("state",))] == [1, 3]
     assert [data["n"] for _, data in await collected(events, "run-0", plugin="acme.a")] == [1, 2, 4]
 
 
 async def test_events_come_as_they_happen_and_streams_end() -> None:
-    """A waiting reader gets an event at once; closing the ring ends it after what there is; listeners are counted."""
+    """A waiting reader gets an event at once; closing the ring ends it after what there is."""
     events = Events("run", 10)
-    stream = events.stream("", heartbeat=30, longest=30)
-    assert (await anext(stream)).startswith(b"retry: ")
-    waiting = asyncio.ensure_future(anext(stream))
+    reading = stream(events)
+    assert await anext(reading) == b"retry: 2000\nid: run-0\n\n"
+    waiting = asyncio.ensure_future(anext(reading))
     await asyncio.sleep(0)
-    assert events.listeners == 1
     events.put(event(1))
     assert [data["n"] for _, data in parsed(await waiting)] == [1]
     events.put(event(2))
     events.close()
-    assert [data["n"] for chunk in [item async for item in stream] for _, data in parsed(chunk)] == [2]
-    assert events.listeners == 0
+    assert [data["n"] for chunk in [item async for item in reading] for _, data in parsed(chunk)] == [2]
 
 
-async def test_a_reader_who_leaves_is_forgotten() -> None:
-    """Closing a stream from outside, as the gateway does when the client leaves, frees its place."""
+async def test_a_stream_begins_with_its_place() -> None:
+    """Who is cut off before the first event comes back to where the stream began: nothing between is missed."""
     events = Events("run", 10)
-    stream = events.stream("", heartbeat=30, longest=30)
-    await anext(stream)
-    assert events.listeners == 1
-    await aclose(stream)
-    assert events.listeners == 0
-
-
-async def aclose(stream: AsyncIterator[bytes]) -> None:
-    """Close an async generator."""
-    await stream.aclose()  # type: ignore[attr-defined]
+    events.put(event(1))
+    reading = stream(events)
+    first = (await anext(reading)).decode()
+    await reading.aclose()
+    last = first.splitlines()[1].removeprefix("id: ")
+    events.put(event(2))
+    events.close()
+    assert [data["n"] for _, data in await collected(events, last)] == [2]
 
 
 async def test_a_silent_stream_beats_and_ends_in_time() -> None:
     """Without events come comments at the heartbeat, and the stream ends when its time is over."""
-    events = Events("run", 10)
-    chunks = [chunk async for chunk in events.stream("", heartbeat=0.02, longest=0.1)]
-    assert len(chunks) > 1
+    chunks = [chunk async for chunk in stream(Events("run", 10), heartbeat=0.02, longest=0.2)]
+    assert len(chunks) > 2
     assert set(chunks[1:]) == {b": heartbeat\n\n"}
+
+
+async def test_events_of_no_interest_are_no_sign_of_life() -> None:
+    """A stream beats when nothing came that its reader asked for, however much else happens."""
+    events = Events("run", 10)
+    reading = stream(events, kinds=("routes",), heartbeat=0.02)
+    await anext(reading)
+    waiting = asyncio.ensure_future(anext(reading))
+    while not waiting.done():
+        events.put(event(1))
+        await asyncio.sleep(0)
+    assert waiting.result() == b": heartbeat\n\n"
+    await reading.aclose()
+
+
+async def test_a_stream_ends_when_nobody_has_the_events() -> None:
+    """When the process that keeps the events is gone, or the plugin here stops, the reader is let go, and comes again."""
+
+    async def gone(asked: EventsRequest) -> EventsReply:
+        raise NoProvider("nobody")
+
+    assert [chunk async for chunk in stream_of(gone, EventsRequest(), heartbeat=1, longest=1)] == []
+    over = [False]
+    reading = stream_of(Events("run", 10).look, EventsRequest(), heartbeat=0.01, longest=30, over=lambda: over[0])
+    await anext(reading)
+    over[0] = True
+    assert [chunk async for chunk in reading] == []
 
 
 async def test_a_reader_who_is_too_slow_is_told() -> None:
     """When more happened than is kept while a reader was busy, it gets a gap and goes on with what is kept."""
     events = Events("run", 3)
-    stream = events.stream("", heartbeat=30, longest=30)
-    await anext(stream)
+    reading = stream(events)
+    await anext(reading)
     for number in range(1, 11):
         events.put(event(number))
-    first = parsed(await anext(stream))
-    assert [data["kind"] for _, data in first] == ["gap"]
-    assert [data["n"] for _, data in parsed(await anext(stream))] == [8, 9, 10]
-    await aclose(stream)
+    told = parsed(await anext(reading))
+    assert [data["kind"] for _, data in told] == ["gap", "state", "state", "state"]
+    assert [data["n"] for _, data in told[1:]] == [8, 9, 10]
+    assert told[0][0] == "run-7"
+    await reading.aclose()
 
 
 async def test_the_next_version_goes_on() -> None:

@@ -20,7 +20,7 @@ from rustcare_sdk.contracts.plugin import (
     PluginsReply,
     PluginState,
 )
-from rustcare_sdk.errors import InvalidPayload, RustCareError, ServiceError
+from rustcare_sdk.errors import CapabilityDenied, InvalidPayload, RustCareError, ServiceError
 from rustcare_sdk.plugin import handlers_of
 from rustcare_sdk.testing import PluginHarness, harness
 
@@ -342,7 +342,7 @@ async def test_the_stream_tells_states_and_routes(admin: PluginHarness) -> None:
     assert answer.media_type == "text/event-stream"
     assert answer.headers["cache-control"] == "no-store"
     stream = answer.stream
-    await anext(stream)
+    assert b"id: " in await anext(stream)
     await admin.send("plugin.state", PluginState("acme.bell", "1.0.0", DIGEST, "starting", "active", ""))
     assert b'"to":"active"' in await anext(stream)
     await admin.send("http.routes", RoutesChanged(3, "acme.bell"))
@@ -350,7 +350,7 @@ async def test_the_stream_tells_states_and_routes(admin: PluginHarness) -> None:
     assert b'"revision":3' in routes
     last = routes.decode().splitlines()[0].removeprefix("id: ")
     again = await admin.http("GET", "/admin/v1/events", headers={"Last-Event-ID": last}, caller=ADA)
-    await anext(again.stream)
+    assert (await anext(again.stream)).decode().splitlines()[1] == f"id: {last}"
     await admin.plugin.stop()
     assert [chunk async for chunk in stream] == []
     assert [chunk async for chunk in again.stream] == []
@@ -365,6 +365,20 @@ async def test_readers_go_on_with_the_next_version(kernel: Kernel) -> None:
         first = f"{h.plugin.events.name}-0"  # type: ignore[attr-defined]
         await h.upgrade(Admin)
         answer = await h.http("GET", "/admin/v1/events", headers={"Last-Event-ID": first}, caller=ADA)
-        await anext(answer.stream)
         assert b'"to":"active"' in await anext(answer.stream)
         await answer.stream.aclose()
+
+
+async def test_nobody_else_asks_the_services(admin: PluginHarness, kernel: Kernel) -> None:
+    """Commands, uploads and events are for the routes: a plugin, or the operator's own connection, is refused."""
+    for source in ("acme.other", "kernel", "", "rustcare.gateway"):
+        for service, data in (
+            ("admin.command", {"method": "plugin.list"}),
+            ("admin.upload", {"data": b""}),
+            ("admin.events", {}),
+        ):
+            with pytest.raises(CapabilityDenied):
+                await admin.request(service, data, source=source, principal="user/ada")
+    assert kernel.asked == []
+    found = await admin.request("admin.command", {"method": "plugin.list"}, source="rustcare.admin")
+    assert found.result == [STATUS]

@@ -9,15 +9,57 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import msgspec
+from rustcare_sdk.errors import RustCareError
 
-__all__ = ["KINDS", "Event", "Events", "differences", "sse"]
+__all__ = [
+    "KINDS",
+    "Ask",
+    "Counts",
+    "Event",
+    "Events",
+    "EventsReply",
+    "EventsRequest",
+    "differences",
+    "sse",
+    "stream_of",
+]
 
 KINDS = ("state", "routes", "accounting")
 HEARTBEAT = b": heartbeat\n\n"
+#: Seconds that one look waits for news: short, since a plugin that is to stop waits for the looks that are under way.
+WAIT = 1.0
+
+
+@dataclass(frozen=True)
+class EventsRequest:
+    """A look for events behind the id `last` (empty: those to come), of some `kinds` (empty: of all), and of one plugin or all.
+
+    `wait`: seconds to wait for one, when there is none yet.
+    """
+
+    last: str = ""
+    kinds: list[str] = field(default_factory=list)
+    plugin: str = ""
+    wait: float = 0.0
+
+
+@dataclass(frozen=True)
+class EventsReply:
+    """`events`: ids and what happened. `last`: where to look next. `gap`: some that came before are not kept any more.
+
+    `closed`: no more will come from here.
+    """
+
+    last: str
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    gap: bool = False
+    closed: bool = False
 
 
 class Event(NamedTuple):
@@ -28,7 +70,7 @@ class Event(NamedTuple):
 
 
 class Events:
-    """The ring, and everybody who reads it.
+    """The ring, and whoever looks into it.
 
     Args:
         name: of this run; it stands before the numbers in ids.
@@ -37,7 +79,6 @@ class Events:
 
     def __init__(self, name: str, kept: int) -> None:
         self.name = name
-        self.listeners = 0
         self.closed = False
         self._ring: deque[Event] = deque(maxlen=kept)
         self._next = 1
@@ -51,7 +92,7 @@ class Events:
         news.set()
 
     def close(self) -> None:
-        """End every stream, once its reader has what there is."""
+        """Nothing is waited for any more; what there is can still be read."""
         self.closed = True
         self._news.set()
 
@@ -85,47 +126,72 @@ class Events:
         first = self._ring[0].number
         return [event for event in self._ring if event.number >= number] if number > first else list(self._ring)
 
-    async def stream(
-        self, last: str, *, kinds: Collection[str] = KINDS, plugin: str = "", heartbeat: float, longest: float
-    ) -> AsyncIterator[bytes]:
-        """Server-sent events (WHATWG HTML, section 9.2) behind an id, until the plugin stops or the time is over.
+    async def look(self, asked: EventsRequest) -> EventsReply:
+        """The events behind an id, as soon as there is one, or that there was none in time."""
+        number, gap = self.place(asked.last)
+        if not (gap or self.closed or asked.wait <= 0 or self.since(number)):
+            # One at a time: whoever gets news that it did not ask for looks again with the time that is left.
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), asked.wait)
+        found = self.since(number)
+        told = [
+            (f"{self.name}-{event.number}", event.data)
+            for event in found
+            if (not asked.kinds or event.data["kind"] in asked.kinds)
+            and asked.plugin in ("", event.data.get("plugin", asked.plugin))
+        ]
+        last = f"{self.name}-{found[-1].number if found else number - 1}"
+        return EventsReply(last, told, gap or bool(found and found[0].number > number), self.closed and not found)
 
-        Args:
-            heartbeat: seconds without an event after which a comment is sent. longest: seconds that the stream lasts.
-        """
-        loop = asyncio.get_running_loop()
-        end = loop.time() + longest
-        number, gap = self.place(last)
-        self.listeners += 1
+
+#: Looks for events, wherever they are kept.
+Ask = Callable[[EventsRequest], Awaitable[EventsReply]]
+
+
+async def stream_of(
+    ask: Ask, asked: EventsRequest, *, heartbeat: float, longest: float, over: Callable[[], bool] = lambda: False
+) -> AsyncIterator[bytes]:
+    """Server-sent events (WHATWG HTML, section 9.2), until there will be no more, or the time is over.
+
+    Args:
+        ask: looks for events; when it fails there will be no more.
+        asked: what to look for.
+        heartbeat: seconds without an event after which a comment is sent. longest: seconds that the stream lasts.
+        over: whether to end now.
+    """
+    loop = asyncio.get_running_loop()
+    end = loop.time() + longest
+    told = 0.0
+    wait = 0.0  # the first look only finds out where the stream begins
+    last = asked.last
+    while not over():
         try:
-            # With the place where it begins: who is cut off before the first event comes back to it.
-            yield f"retry: 2000\nid: {self.name}-{number - 1}\n\n".encode()
-            if gap:
-                yield sse(f"{self.name}-{number - 1}", {"kind": "gap"})
-            while True:
-                news = self._news
-                found = self.since(number)
-                if found:
-                    if found[0].number > number:
-                        yield sse(f"{self.name}-{found[0].number - 1}", {"kind": "gap"})
-                    number = found[-1].number + 1
-                    told = [
-                        sse(f"{self.name}-{event.number}", event.data)
-                        for event in found
-                        if event.data["kind"] in kinds and plugin in ("", event.data.get("plugin", plugin))
-                    ]
-                    if told:
-                        yield b"".join(told)
-                    continue
-                left = end - loop.time()
-                if self.closed or left <= 0:
-                    return
-                try:
-                    await asyncio.wait_for(news.wait(), min(heartbeat, left))
-                except TimeoutError:
-                    yield HEARTBEAT
-        finally:
-            self.listeners -= 1
+            reply = await ask(replace(asked, last=last, wait=wait))
+        except RustCareError:
+            return  # its reader comes again, and gets to know what is the matter
+        now = loop.time()
+        chunk = b""
+        if not told:
+            # Who is cut off before the first event comes back to where the stream began.
+            place = reply.last if not reply.events else asked.last
+            chunk = b"retry: 2000\n" + (f"id: {place}\n".encode() if place else b"") + b"\n"
+        if reply.gap:
+            chunk += sse(reply.last if not reply.events else _before(reply.events[0][0]), {"kind": "gap"})
+        chunk += b"".join(sse(id_, data) for id_, data in reply.events)
+        if not chunk and now - told >= heartbeat:
+            chunk = HEARTBEAT
+        last = reply.last
+        if chunk:
+            told = now
+            yield chunk
+        if reply.closed or now >= end:
+            return
+        wait = max(0.001, min(WAIT, heartbeat, end - loop.time()))
+
+
+def _before(id_: str) -> str:
+    name, _, number = id_.rpartition("-")
+    return f"{name}-{int(number) - 1}"
 
 
 def sse(id_: str, data: dict[str, Any]) -> bytes:

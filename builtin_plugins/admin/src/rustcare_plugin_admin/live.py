@@ -1,78 +1,25 @@
-"""`GET /admin/v1/events`: where the events come from, and the stream of them."""
+"""`GET /admin/v1/events`: the stream of what happens."""
 
 from __future__ import annotations
 
-import asyncio
-
-from rustcare_sdk import route, subscribe
-from rustcare_sdk.contracts.http import CHANGED, HttpRequest, HttpResponse, RoutesChanged
-from rustcare_sdk.contracts.plugin import ACCOUNTING, STATE, AccountingReply, AccountingRequest, PluginState
-from rustcare_sdk.errors import InvalidPayload, RustCareError
+from rustcare_sdk import route
+from rustcare_sdk.contracts.http import HttpRequest, HttpResponse
+from rustcare_sdk.errors import InvalidPayload
 from rustcare_sdk.message import Message
 
-from .base import Base
+from .base import EVENTS, Base
 from .errors import PROBLEMS
-from .events import KINDS, Counts, Events, differences
+from .events import KINDS, WAIT, EventsReply, EventsRequest, stream_of
 
 __all__ = ["EventRoute"]
 
 
 class EventRoute(Base):
-    """The stream, and what feeds it."""
+    """The stream. What it tells is kept by the primary process; whoever reads may be anywhere."""
 
-    events: Events
     heartbeat: float
     longest: float
-    period: float
-
-    @subscribe(STATE, queue=1000, overflow="drop-oldest")
-    async def state_changed(self, message: Message[PluginState]) -> None:
-        """A plugin went from one state to another."""
-        state = message.data
-        self.events.put(
-            {
-                "kind": "state",
-                "time": message.time,
-                "plugin": state.plugin,
-                "version": state.version,
-                "from": state.from_state,
-                "to": state.to_state,
-                "reason": state.reason,
-            }
-        )
-
-    @subscribe(CHANGED, queue=1000, overflow="drop-oldest")
-    async def routes_changed(self, message: Message[RoutesChanged]) -> None:
-        """Routes came or went."""
-        told = message.data
-        self.events.put({"kind": "routes", "time": message.time, "plugin": told.plugin, "revision": told.revision})
-
-    async def read_accounting(self) -> None:
-        """Tell what was used meanwhile, while somebody listens."""
-        before: Counts | None = None
-        while True:
-            await asyncio.sleep(self.period)
-            if not self.events.listeners:
-                before = None
-                continue
-            try:
-                now = await self._counts()
-            except RustCareError as error:
-                self.ctx.log.warning("the accounting could not be read", code=error.code)
-                continue
-            if before is not None and (rows := differences(before, now)):
-                self.events.put({"kind": "accounting", "time": self.time(), "rows": rows})
-            before = now
-
-    async def _counts(self) -> Counts:
-        found = await self.ctx.request(ACCOUNTING, AccountingRequest(), type=AccountingReply)
-        counts: Counts = {}
-        for row in found.rows:
-            if row.plugin == self.ctx.plugin.id:
-                continue  # else reading would be what is told next
-            calls, errors, wall = counts.get((row.plugin, row.capability), (0, 0, 0.0))
-            counts[row.plugin, row.capability] = (calls + row.calls, errors + row.errors, wall + row.wall_s)
-        return counts
+    stopped = False
 
     @route(
         "GET",
@@ -92,14 +39,18 @@ class EventRoute(Base):
         loses the stream too; clients of server-sent events connect again by themselves.
         """
         request = message.data
-        kinds = [kind for kind in request.argument("kinds").split(",") if kind] or list(KINDS)
+        kinds = [kind for kind in request.argument("kinds").split(",") if kind]
         if unknown := sorted(set(kinds) - set(KINDS)):
             raise InvalidPayload(
                 f"expected kinds of {', '.join(KINDS)}, got {', '.join(unknown)[:100]}", address="query.kinds"
             )
         last = request.headers.get("last-event-id") or request.argument("last")
-        stream = self.events.stream(
-            last, kinds=kinds, plugin=request.argument("plugin"), heartbeat=self.heartbeat, longest=self.longest
+        stream = stream_of(
+            self._look,
+            EventsRequest(last, kinds, request.argument("plugin")),
+            heartbeat=self.heartbeat,
+            longest=self.longest,
+            over=lambda: self.stopped,
         )
         return HttpResponse(
             200,
@@ -107,3 +58,7 @@ class EventRoute(Base):
             media_type="text/event-stream",
             headers={"cache-control": "no-store", "x-accel-buffering": "no"},
         )
+
+    async def _look(self, asked: EventsRequest) -> EventsReply:
+        reply: EventsReply = await self.ctx.request(EVENTS, asked, timeout=WAIT + 10.0, type=EventsReply)
+        return reply

@@ -6,6 +6,7 @@ from typing import Any
 
 from rustcare_sdk import Health
 
+from .central import CentralServices
 from .events import Events
 from .live import EventRoute
 from .plugins import PluginRoutes
@@ -16,7 +17,7 @@ from .uploads import Uploads
 __all__ = ["Admin"]
 
 
-class Admin(SystemRoutes, PluginRoutes, RpcRoute, EventRoute):
+class Admin(SystemRoutes, PluginRoutes, RpcRoute, EventRoute, CentralServices):
     """The operator's API over HTTP. Every command is the kernel's own (`kernel.control`), in the caller's name."""
 
     state_version = 1
@@ -35,12 +36,13 @@ class Admin(SystemRoutes, PluginRoutes, RpcRoute, EventRoute):
 
     async def stop(self) -> None:
         """End the streams; their readers have what there is."""
+        self.stopped = True
         if hasattr(self, "events"):
             self.events.close()
 
     async def health(self) -> Health:
         """It keeps nothing that could be broken."""
-        return Health(details={"listeners": self.events.listeners})
+        return Health(details={"watched": self.watched()})
 
     async def export_state(self) -> Any:
         """The latest events, so that readers can go on with the next version."""

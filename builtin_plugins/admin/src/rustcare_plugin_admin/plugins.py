@@ -50,12 +50,12 @@ class PluginRoutes(Base):
     @route("GET", "/admin/v1/plugins", summary="All installed plugins", **READ)
     async def list_plugins(self, message: Message[HttpRequest[None]]) -> PluginList:
         """All installed plugins, by id."""
-        return PluginList([filled(PluginStatus, item) for item in await self.control(message, "plugin.list")])
+        return PluginList([filled(PluginStatus, item) for item in await self.control("plugin.list")])
 
     @route("GET", "/admin/v1/plugins/{id}", summary="One plugin", **READ)
     async def info(self, message: Message[HttpRequest[None]]) -> PluginDetails | HttpResponse:
         """One plugin, with an `ETag` for `If-Match`."""
-        found = await self.control(message, "plugin.info", {"id": message.data.params["id"]})
+        found = await self.control("plugin.info", {"id": message.data.params["id"]})
         details = filled(
             PluginDetails,
             found,
@@ -67,7 +67,7 @@ class PluginRoutes(Base):
     @route("GET", "/admin/v1/plugins/{id}/capabilities", summary="What a plugin may do, and did", **READ)
     async def capabilities(self, message: Message[HttpRequest[None]]) -> PluginCapabilities:
         """What a plugin asks for, why, whether it holds it, and how often it used it."""
-        found = await self.control(message, "plugin.caps", {"id": message.data.params["id"]})
+        found = await self.control("plugin.caps", {"id": message.data.params["id"]})
         return filled(PluginCapabilities, found, capabilities=_capabilities(found["capabilities"]))
 
     @route(
@@ -80,14 +80,12 @@ class PluginRoutes(Base):
     async def logs(self, message: Message[HttpRequest[None]]) -> LogLines:
         """`tail`: how many lines, 100 if it is not said."""
         tail = _number(message.data, "tail", 100, 10_000)
-        return LogLines(
-            await self.control(message, "plugin.logs", {"id": message.data.params["id"], "tail": max(1, tail)})
-        )
+        return LogLines(await self.control("plugin.logs", {"id": message.data.params["id"], "tail": max(1, tail)}))
 
     @route("GET", "/admin/v1/accounting", query=("plugin",), summary="What plugins used", **READ)
     async def accounting(self, message: Message[HttpRequest[None]]) -> AccountingList:
         """Of one plugin, or of all."""
-        rows = await self.control(message, "accounting.read", {"plugin": message.data.argument("plugin") or None})
+        rows = await self.control("accounting.read", {"plugin": message.data.argument("plugin") or None})
         return AccountingList([filled(UseRow, row) for row in rows])
 
     # changing
@@ -97,7 +95,6 @@ class PluginRoutes(Base):
         """Install a package with the operator's consent to what was seen of it, and start it."""
         body: InstallBody = message.data.content
         found = await self.control(
-            message,
             "plugin.install",
             {**_consented(body), "enable": body.enable},
             timeout=900.0,
@@ -110,12 +107,12 @@ class PluginRoutes(Base):
         plugin = message.data.params["id"]
         body: UpgradeBody = message.data.content
         await self.unchanged(message.data, plugin)
-        seen = await self.control(message, "plugin.inspect", {"source": body.source})
+        seen = await self.control("plugin.inspect", {"source": body.source})
         if seen["id"] != plugin:
             raise InvalidPayload(
                 f"expected a package of {plugin[:100]}, got one of {seen['id']}", address="body.source"
             )
-        return _status(await self.control(message, "plugin.upgrade", _consented(body), timeout=900.0))
+        return _status(await self.control("plugin.upgrade", _consented(body), timeout=900.0))
 
     @route("POST", "/admin/v1/plugins/{id}/rollback", summary="Go back to the version before", **CHANGE)
     async def rollback(self, message: Message[HttpRequest[None]]) -> PluginStatus | HttpResponse:
@@ -155,7 +152,7 @@ class PluginRoutes(Base):
         plugin = message.data.params["id"]
         await self.unchanged(message.data, plugin)
         purge = _truth(message.data, "purge")
-        return filled(Removed, await self.control(message, "plugin.remove", {"id": plugin, "purge": purge}))
+        return filled(Removed, await self.control("plugin.remove", {"id": plugin, "purge": purge}))
 
     @route("POST", "/admin/v1/plugins/{id}/grants", summary="Grant or deny a capability", **CHANGE)
     async def grant(self, message: Message[HttpRequest[GrantBody]]) -> PluginStatus | HttpResponse:
@@ -184,7 +181,7 @@ class PluginRoutes(Base):
     async def _act(self, message: Message[Any], method: str, **params: Any) -> PluginStatus | HttpResponse:
         plugin = message.data.params["id"]
         await self.unchanged(message.data, plugin)
-        return _status(await self.control(message, method, {"id": plugin, **params}, timeout=120.0))
+        return _status(await self.control(method, {"id": plugin, **params}, timeout=120.0))
 
 
 def _consented(body: InstallBody | UpgradeBody) -> dict[str, Any]:

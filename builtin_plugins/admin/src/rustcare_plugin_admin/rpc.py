@@ -91,7 +91,7 @@ class RpcRoute(Base):
                         address=field,
                     )
                 params[field] = own
-        return await self.control(message, call.method, params, timeout=LONGEST)
+        return await self.control(call.method, params, timeout=LONGEST)
 
 
 def _answer(number: Any, found: dict[str, Any]) -> HttpResponse:

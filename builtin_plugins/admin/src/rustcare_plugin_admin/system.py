@@ -6,17 +6,16 @@ from typing import Any
 
 from rustcare_sdk import route
 from rustcare_sdk.contracts.http import HttpRequest, HttpResponse
-from rustcare_sdk.contracts.plugin import CONTROL, ControlReply, ControlRequest
 from rustcare_sdk.message import Message
 
-from .base import Base
+from .base import UPLOAD, Base, UploadReply, UploadRequest
 from .errors import PROBLEMS
 from .shapes import CapabilityRow, Inspection, SourceBody, SystemStatus, WhoAmI, filled
-from .uploads import Uploads
 
 __all__ = ["MAX_PACKAGE", "SystemRoutes"]
 
-MAX_PACKAGE = 64 * 1024 * 1024
+#: In base64 it must fit into one message between two processes.
+MAX_PACKAGE = 32 * 1024 * 1024
 
 
 class SystemRoutes(Base):
@@ -34,7 +33,7 @@ class SystemRoutes(Base):
     )
     async def status(self, message: Message[HttpRequest[None]]) -> SystemStatus:
         """The kernel: version, memory, plugins by state, services."""
-        return filled(SystemStatus, await self.control(message, "system.status"))
+        return filled(SystemStatus, await self.control("system.status"))
 
     @route(
         "POST",
@@ -52,11 +51,9 @@ class SystemRoutes(Base):
     )
     async def upload(self, message: Message[HttpRequest[Any]]) -> Inspection:
         """Upload a package: a tar of an OCI layout, or a wheel. The answer says how to name it, and what it asks for."""
-        data = message.data.body
-        Uploads.check(data)
-        found = await self.ctx.request(CONTROL, ControlRequest("plugin.inspect", {}, data), type=ControlReply)
-        source, expires = self.uploads.put(message.principal, data)
-        return _inspection(found.result, source, expires)
+        asked = UploadRequest(message.data.body)
+        found = await self.ctx.request(UPLOAD, asked, timeout=120.0, type=UploadReply)
+        return _inspection(found.inspection, found.source, found.expires)
 
     @route(
         "POST",
@@ -72,7 +69,7 @@ class SystemRoutes(Base):
     async def inspect(self, message: Message[HttpRequest[SourceBody]]) -> Inspection:
         """What a package is and asks for, compared with what is installed. Nothing is changed."""
         source = message.data.content.source
-        return _inspection(await self.control(message, "plugin.inspect", {"source": source}), source)
+        return _inspection(await self.control("plugin.inspect", {"source": source}), source)
 
     @route(
         "GET",

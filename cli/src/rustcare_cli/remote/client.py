@@ -28,7 +28,7 @@ EVENTS = "/admin/v1/events"
 WHOAMI = "/admin/v1/whoami"
 #: What the gateway says when a session's assurance is too low.
 STEP_UP = "gateway.step-up"
-MAX_PACKAGE = 64 * 1024 * 1024
+MAX_PACKAGE = 32 * 1024 * 1024
 
 #: Gives the token to use; its argument is one that the server has just refused, or empty.
 Credentials = Callable[[str], str]
