@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Attendant"]
 
-_Work = Coroutine[Any, Any, bytes]
+_Work = Callable[[Any], Coroutine[Any, Any, bytes]]
 
 
 class Attendant:
@@ -68,10 +68,10 @@ class Attendant:
         self._collecting: dict[int, asyncio.Future[None]] = {}
         self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
         self._does: dict[type, Callable[[Any], None]] = {
-            frames.Ask: lambda frame: self._begin(frame.id, self._ask(frame)),
-            frames.Tell: lambda frame: self._begin(frame.id, self._tell(frame)),
+            frames.Ask: lambda frame: self._begin(self._ask, frame),
+            frames.Tell: lambda frame: self._begin(self._tell, frame),
             frames.Enter: lambda frame: self._run(frame.id, self._hold(frame)),
-            frames.Listen: lambda frame: self._begin(frame.id, self._listen(frame)),
+            frames.Listen: lambda frame: self._begin(self._listen, frame),
             frames.Drop: self._drop,
             frames.Leave: self._leave,
             frames.Wire: self._wire,
@@ -91,17 +91,18 @@ class Attendant:
 
     # what it asks for
 
-    def _begin(self, id: int, work: _Work) -> None:
-        self._run(id, self._answer(id, work))
+    def _begin(self, work: _Work, frame: Any) -> None:
+        self._run(frame.id, self._answer(work, frame))
 
     def _run(self, id: int, work: Coroutine[Any, Any, None]) -> None:
         # A context of its own: it works for the worker's message, not for whatever was handled here just now.
         self._tasks[id] = asyncio.get_running_loop().create_task(work, context=Context())
 
-    async def _answer(self, id: int, work: _Work) -> None:
+    async def _answer(self, work: _Work, frame: Any) -> None:
+        id: int = frame.id
         reply: frames.Answer | frames.Failed
         try:
-            reply = frames.Answer(id, await work)
+            reply = frames.Answer(id, await work(frame))
         except Exception as error:
             reply = failed(id, error)
         finally:
