@@ -108,6 +108,16 @@ async def test_envoy_asks_with_the_method_and_path_themselves() -> None:
             assert (await gate.ask(method, "/auth/check/files/7")).status_code == 401
 
 
+async def test_the_query_of_a_request_in_question_asks_for_nothing() -> None:
+    """Behind the prefix the query is the client's: it neither lowers the level that is asked for nor chooses its limit."""
+    async with gateway_plugin(limits={"default": [{"by": "principal", "rate": 1, "per": 60}]}) as gate:
+        gate.person("new", aal=0)
+        gate.person("ann")
+        assert (await gate.ask("GET", "/auth/check/files/7?aal=0", who="new")).status_code == 401
+        assert (await gate.ask("GET", "/auth/check/files/7?scope=files.read", who="ann")).status_code == 200
+        assert (await gate.ask("GET", "/auth/check/files/7?limit=none", who="ann")).status_code == 429
+
+
 async def test_a_question_is_answered_before_its_body_comes() -> None:
     """A proxy that sends the body along does not have it kept here, however large it is."""
     async with gateway_plugin() as gate:

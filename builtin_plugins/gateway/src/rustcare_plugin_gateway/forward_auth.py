@@ -2,7 +2,8 @@
 
 200 lets it pass, with who the caller is in `X-Auth-Principal`, `X-Auth-Tenant` and `X-Auth-Scopes`, for the service behind;
 401, 403 and 429 do not. What is asked for stands in the query that the proxy's configuration fixes: `scope=lab.read`, `aal=2`,
-`limit=read`. Whoever serves `authz.check` is asked about a resource of type `path`.
+`limit=read`. Where the path of the request in question stands behind `/auth/check` (Envoy), the query is that request's own, so
+nothing in it is heeded. Whoever serves `authz.check` is asked about a resource of type `path`.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ from rustcare_sdk.message import Call
 from .authorize import admits
 from .cors import check_origin
 from .errors import BadRequest, Unauthenticated, WrongTenant
+from .forwarded import PATH
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline
     from .visit import Visit
 
 __all__ = ["ForwardAuth"]
+
+#: What the query may ask for, and what holds when it does not say.
+_QUERY = {"scope": "", "aal": "1", "limit": "default"}
 
 
 class ForwardAuth:
@@ -40,11 +45,11 @@ class ForwardAuth:
             raise Unauthenticated("expected a credential: a token, a key or a session")
         tenant = visit.tenant
         assert tenant is not None
-        scope = request.argument("scope")
-        level = request.argument("aal") or "1"
+        asked = request.query if request.path == PATH else {}  # else it comes from whoever wants to pass
+        scope, level, limit = ((asked.get(name) or [usual])[0] for name, usual in _QUERY.items())
         if level not in ("0", "1", "2", "3"):
             raise BadRequest("expected an assurance level of 0 to 3", address="query.aal")
-        await self.pipeline.count(visit, request.argument("limit", "default"))
+        await self.pipeline.count(visit, limit)
         admits(caller, scope=scope, aal=int(level), fresh=0.0, tenant=tenant.id, rule="required", now=time.time())
         if caller.kind == "session":
             check_origin(visit.asked_method, visit.headers, visit.base)
