@@ -56,6 +56,8 @@ drain = "5s"
 start_timeout = "1.5m"
 state_version = 3
 trap_budget = 2
+scale = "each"
+central = ["lab.route"]
 [config]
 schema = "config.schema.json"
 """
@@ -89,6 +91,7 @@ def test_a_full_manifest() -> None:
     ]
     assert [item.optional for item in found.capabilities] == [False, True]
     assert found.capabilities[0].capability.scope == "hl7.oru.*"
+    assert (found.lifecycle.scale, found.lifecycle.central) == ("each", ("lab.route",))
     assert found.provides == {"lab.route": Version(1, 0, 0)}
     assert found.requires["authz.check"].contains("1.4.0")
     assert found.config is not None
@@ -132,6 +135,18 @@ WRONG = [
     (changed('"lab.route"', '"lab route"'), 'provides."lab route": expected the name of a service', "tokens"),
     (changed('"^1"', '"1.x"'), 'requires."authz.check": expected a range', "commas"),
     (changed('"^1"', "1"), 'requires."authz.check": expected text, got 1', "quotes"),
+    (changed('"each"', '"all"'), 'lifecycle.scale: expected one of "one", "each", got "all"', ""),
+    (changed('["lab.route"]', '["lab route"]'), 'lifecycle.central."lab route": expected the name of a service', ""),
+    (
+        changed("bus:subscribe@hl7.oru.*", "db:write@*"),
+        'lifecycle.scale: expected "one" for a plugin that keeps',
+        "leave",
+    ),
+    (
+        changed("bus:subscribe@hl7.oru.*", "kv:read@x*"),
+        'lifecycle.scale: expected "one" for a plugin that keeps',
+        "leave",
+    ),
     (changed('"config.schema.json"', '"config.toml"'), "config.schema: expected a relative path", ""),
     (changed('python = { entry = "acme_x:X" }', "", LEAST), "runtime: expected python, component or extism", "such as"),
     (LEAST + 'instance = "per-message"', 'runtime.instance: expected "pooled" for trusted Python', "sandboxes"),
@@ -231,7 +246,7 @@ def test_the_schema_accepts_what_the_reader_accepts(text: str) -> None:
 @pytest.mark.parametrize(("text", "message", "hint"), WRONG, ids=[message.partition(" ")[0] for _, message, _ in WRONG])
 def test_the_schema_refuses_what_the_reader_refuses(text: str, message: str, hint: str) -> None:
     """A wrong manifest does not validate, but for what only the reader can know."""
-    beyond = ("expected TOML", "unknown action", "for trusted Python")
+    beyond = ("expected TOML", "unknown action", "for trusted Python", "lifecycle.central.", "that keeps")
     if any(item in message for item in beyond):
         return
     with pytest.raises(jsonschema.ValidationError):
