@@ -108,13 +108,41 @@ def test_types_are_media_types(signer: Signer, typ: str | None, short: str) -> N
     assert read_token(signer.sign(claims_of(), typ=typ).encode()).type == short
 
 
-@pytest.mark.parametrize("name", ["jwk", "jku", "x5u", "x5c", "x5t", "url", "nonce"])
-def test_keys_in_headers_are_not_looked_at(signer: Signer, key: Key, name: str) -> None:
+OTHER = Signer("ES256")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("jwk", OTHER.jwk),
+        ("jku", "https://evil.example/keys"),
+        ("x5u", "https://evil.example/chain"),
+        ("x5c", ["AAAA"]),
+        ("x5t", "AAAA"),
+        ("x5t#S256", "AAAA"),
+        ("url", OTHER.jwk),
+        ("nonce", 5),
+    ],
+)
+def test_keys_in_headers_are_not_used(signer: Signer, key: Key, name: str, value: object) -> None:
     """RFC 7515, section 4.1: what a header brings along neither helps nor harms; the issuer's own key counts."""
-    other = Signer("ES256")
-    assert verified(read_token(signer.sign(claims_of(), **{name: other.jwk}).encode()), key) == claims_of()
+    assert verified(read_token(signer.sign(claims_of(), **{name: value}).encode()), key) == claims_of()
     with pytest.raises(TokenRefused, match="signature"):
-        verified(read_token(other.sign(claims_of(), kid=signer.kid, **{name: other.jwk}).encode()), key)
+        verified(read_token(OTHER.sign(claims_of(), kid=signer.kid, **{name: value}).encode()), key)
+
+
+@pytest.mark.parametrize("name", ["jwk", "jku", "x5u", "x5c", "x5t", "x5t#S256"])
+@pytest.mark.parametrize("value", [None, 5, True, "ftp://x", "", {"a": 1}, [5], ["a"]])
+def test_malformed_keys_in_headers_are_refused(signer: Signer, name: str, value: object) -> None:
+    """A member that has not the form that RFC 7515 gives it makes a token malformed."""
+    forms = {"jwk": dict, "x5c": list, "x5t": str, "x5t#S256": str}
+    good = name in forms and isinstance(value, forms[name]) and value != [5]
+    token = signer.sign_raw({"alg": "ES256", "kid": signer.kid, name: value}, claims_of()).encode()
+    if good:
+        read_token(token)
+    else:
+        with pytest.raises(TokenRefused, match="header"):
+            read_token(token)
 
 
 @pytest.mark.parametrize("name", ["crit", "b64", "enc", "zip", "cty"])

@@ -1,7 +1,8 @@
 """A signed token taken apart (RFC 7515, compact serialization), with everything refused that its header could talk us into.
 
 The header names a key of its issuer (`kid`) and repeats that key's algorithm; it decides nothing. Keys that it brings along
-(`jwk`, `jku`, `x5c`, `x5u`) are not looked at. The signature covers the text as it came, so nothing is written again.
+(`jwk`, `jku`, `x5c`, `x5u`) are not used, whatever they are; only malformed ones are refused. The signature covers the text
+as it came, so nothing is written again.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ _MAX_KID = 256
 # These say that something is to be understood otherwise than as it stands: `crit` what we must understand (and there is
 # nothing that we do), `b64` the payload's form (RFC 7797), `enc` and `zip` what is encrypted (RFC 7516), `cty` what is nested.
 _REFUSED = frozenset({"crit", "b64", "enc", "zip", "cty"})
+# Keys, and where there are some, by their form (RFC 7515, section 4.1); the usual header has none of them.
+_USUAL = frozenset({"alg", "kid", "typ"})
+_TEXT = ("x5t", "x5t#S256")
+_ADDRESSES = ("jku", "x5u")
 
 
 class TokenRefused(ValueError):
@@ -68,6 +73,8 @@ def read_token(token: bytes) -> Jws:
         raise TokenRefused("expected kid and typ to be short text")
     if not _REFUSED.isdisjoint(header):
         raise TokenRefused("expected a token without extensions")
+    if not header.keys() <= _USUAL:
+        _check_form(header)
     return Jws(algorithm, kid, _media(type_), claims, token[: -len(parts[2]) - 1], signature)
 
 
@@ -80,6 +87,18 @@ def verified(jws: Jws, key: Key) -> dict[str, Any]:
     except ValueError:
         raise TokenRefused("expected a signature of the issuer") from None
     return jws.claims
+
+
+def _check_form(header: dict[str, Any]) -> None:
+    chain = header.get("x5c", [])
+    if not (
+        all(isinstance(header.get(name, ""), str) for name in _TEXT)
+        and all(str(header.get(name, "https://")).startswith(("http://", "https://")) for name in _ADDRESSES)
+        and isinstance(header.get("jwk", {}), dict)
+        and isinstance(chain, list)
+        and all(isinstance(one, str) for one in chain)
+    ):
+        raise TokenRefused("expected a well-formed header")
 
 
 def _media(type_: str) -> str:
