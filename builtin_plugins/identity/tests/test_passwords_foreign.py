@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import threading
 from collections.abc import Callable
 
 import bcrypt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rustcare_plugin_identity.errors import Overloaded
 from rustcare_plugin_identity.passwords import Hasher
 from rustcare_plugin_identity.passwords.foreign import is_foreign, keyring_form, known, verify
 
@@ -160,6 +162,38 @@ async def test_a_foreign_hash_is_replaced_when_it_was_right() -> None:
         assert await hasher.verify(foreign, "wrong") == (False, False)
         assert await hasher.verify("$ours$secret", "secret") == (True, False)
     finally:
+        hasher.close()
+
+
+async def test_one_too_many_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many wait for the thread, no more; a caller that gives up does not make room for work that still waits."""
+    keyring = Keyring()
+    hasher = Hasher(keyring.make, keyring.compare, lambda size: b"r" * size)
+    entered, go = threading.Event(), threading.Event()
+
+    def slow(encoded: str, password: str) -> bool:
+        entered.set()
+        assert go.wait(20)
+        return True
+
+    monkeypatch.setattr("rustcare_plugin_identity.passwords.foreign.verify", slow)
+    try:
+        await hasher.verify("", "secret")  # what is made once is made
+        encoded = made("bcrypt", "secret")
+        calls = [asyncio.ensure_future(hasher.verify(encoded, "secret")) for _ in range(32)]
+        await asyncio.to_thread(entered.wait, 20)
+        with pytest.raises(Overloaded):
+            await hasher.verify(encoded, "secret")
+        calls[0].cancel()
+        await asyncio.wait(calls[:1])
+        with pytest.raises(Overloaded):
+            await hasher.verify(encoded, "secret")
+        assert await hasher.verify("$ours$secret", "secret") == (True, False)
+        go.set()
+        assert await asyncio.gather(*calls[1:]) == [(True, True)] * 31
+        assert await hasher.verify(encoded, "secret") == (True, True)
+    finally:
+        go.set()
         hasher.close()
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "MailUnavailable",
     "NotSignedIn",
     "OperatorOnly",
+    "Overloaded",
     "PasswordRefused",
     "RegistrationClosed",
     "RoleUnknown",
@@ -167,6 +168,12 @@ class LinkUnknown(RustCareError):
     code = "identity.link-unknown"
 
 
+class Overloaded(RustCareError):
+    """Too many passwords wait to be compared with hashes of other systems; nothing was tried."""
+
+    code = "identity.overloaded"
+
+
 class PasswordRefused(RustCareError):
     """A new password does not keep the rules; `hint` says which, never the password."""
 
@@ -213,6 +220,7 @@ PROBLEMS: Mapping[str, int] = {
     LoginFailed.code: 401,
     TicketUnknown.code: 410,
     LinkUnknown.code: 410,
+    Overloaded.code: 503,
     PasswordRefused.code: 422,
     RegistrationClosed.code: 403,
     MailUnavailable.code: 503,

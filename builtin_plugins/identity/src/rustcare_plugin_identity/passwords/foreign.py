@@ -24,7 +24,7 @@ import bcrypt
 
 __all__ = ["is_foreign", "keyring_form", "known", "verify"]
 
-_MOST_ROUNDS, _MOST_ITERATIONS, _MOST_MEMORY = 15, 5_000_000, 256 << 20
+_MOST_ROUNDS, _MOST_ITERATIONS, _MOST_MEMORY = 14, 2_000_000, 128 << 20
 _DJANGO_PBKDF2 = {"pbkdf2_sha256": "sha256", "pbkdf2_sha1": "sha1", "pbkdf2_sha512": "sha512"}
 _PASSLIB_PBKDF2 = {"pbkdf2": "sha1", "pbkdf2-sha256": "sha256", "pbkdf2-sha512": "sha512"}
 

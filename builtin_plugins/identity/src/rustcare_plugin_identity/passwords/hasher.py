@@ -14,10 +14,15 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
+from rustcare_plugin_identity.errors import Overloaded
+
 from . import foreign
 from .rules import normal
 
 __all__ = ["Hasher"]
+
+#: Passwords that may wait to be compared with hashes of other systems.
+_MOST_WAITING = 32
 
 
 class Hasher:
@@ -39,6 +44,7 @@ class Hasher:
         self._random = random
         self._nobody = ""
         self._first = asyncio.Lock()
+        self._waiting = 0
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="rustcare-foreign", initializer=_stand_back)
 
     async def hash(self, password: str) -> str:
@@ -48,7 +54,7 @@ class Hasher:
     async def verify(self, encoded: str, password: str) -> tuple[bool, bool]:
         """Whether a hash (empty: nobody's) is of this password, and whether it is to be replaced by a new one.
 
-        Raises what the keyring raises (`crypto.overloaded`).
+        Raises Overloaded, or what the keyring raises (`crypto.overloaded`).
         """
         # Before anything else, so that the first to ask pays for it whoever they ask for.
         nobody = self._nobody or await self._made()
@@ -59,11 +65,28 @@ class Hasher:
         if not foreign.is_foreign(encoded):
             valid, stale = await self._compare(foreign.keyring_form(encoded), text)
             return valid, stale or foreign.keyring_form(encoded) != encoded
-        loop = asyncio.get_running_loop()
-        valid = await loop.run_in_executor(self._threads, foreign.verify, encoded, password)
+        valid = await self._foreign(encoded, password)
         if not valid and text != password:
-            valid = await loop.run_in_executor(self._threads, foreign.verify, encoded, text)
+            valid = await self._foreign(encoded, text)
         return valid, valid
+
+    async def _foreign(self, encoded: str, password: str) -> bool:
+        """Compare in the thread, if not too many wait for it. Raises Overloaded."""
+        if self._waiting >= _MOST_WAITING:
+            raise Overloaded(f"expected at most {_MOST_WAITING} passwords at once, got one more", hint="try again soon")
+        self._waiting += 1
+        # Not `run_in_executor`: a caller that is cancelled must not free the place of work that still runs.
+        future = self._threads.submit(foreign.verify, encoded, password)
+        loop = asyncio.get_running_loop()
+        future.add_done_callback(lambda _: self._soon(loop))
+        return await asyncio.wrap_future(future)
+
+    def _soon(self, loop: asyncio.AbstractEventLoop) -> None:
+        with suppress(RuntimeError):  # a loop that is closed has nobody left to be told
+            loop.call_soon_threadsafe(self._done)
+
+    def _done(self) -> None:
+        self._waiting -= 1
 
     async def _made(self) -> str:
         async with self._first:
