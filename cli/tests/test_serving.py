@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,32 @@ def test_the_link_stands_out_and_nowhere_else(tmp_path: Path) -> None:
     assert '"event":"listening"' in log
     assert secret not in log
     assert "password" not in plain.lower()
+
+
+def test_a_port_that_is_taken_is_told(tmp_path: Path) -> None:
+    """The kernel runs all the same; the front door is said not to be open, and why, and what to do."""
+    data = tmp_path / "data"
+    with running_kernel(data, "--bare"):
+        done = rustcare_json("plugin", "install", "installed:gateway", "--yes", "--no-enable", "--data", data)
+        assert done["state"] == "stopped"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with running_kernel(data, "--http", f"127.0.0.1:{port}") as told:
+            assert (told["url"], told["setup_link"]) == ("", "")
+            failed = rustcare("plugin", "enable", "rustcare.gateway", "--data", data)
+            assert failed.returncode == 1
+            assert "in use" in failed.stdout
+        with subprocess.Popen(
+            command("up", "--data", data, "--http", f"127.0.0.1:{port}", "--log-level", "silent"),
+            env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        ) as process:  # fmt: skip
+            assert process.stderr is not None
+            while "Stop with Ctrl-C" not in (line := process.stderr.readline()):
+                assert line
+            process.send_signal(signal.SIGTERM)
+            shown, _ = process.communicate(timeout=60)
+        assert "The front door is not open" in shown
+        assert "in use" in shown
 
 
 def test_a_folder_from_before_is_told_what_it_lacks(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -263,3 +265,12 @@ async def test_hooks_and_events_tell_every_step(tmp_path: Path, desk: Board) -> 
             "stopped",
         ]
         assert told == [("started", "acme.sample", "1.0.0"), ("stopped", "acme.sample", "1.0.0")]
+
+
+async def test_what_the_system_says_of_a_failed_start_is_told(tmp_path: Path, desk: Board) -> None:
+    """A port that is taken is told in the system's words; the error's own text, which may hold anything, is not."""
+    desk.on["acme.sample", "1.0.0", "start"] = OSError(errno.EADDRINUSE, "Jane Doe")
+    async with quiet(tmp_path) as kernel:
+        status = await kernel.install(package(), consent=True)
+        assert os.strerror(errno.EADDRINUSE) in status.reason
+        assert "Jane Doe" not in status.reason

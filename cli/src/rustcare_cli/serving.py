@@ -150,7 +150,7 @@ async def _tell(kernel: Kernel, socket: Path, data: Path, bare: bool, json: bool
 
     plugins = kernel.plugins()
     url = await address_of(kernel)
-    setup = await _setup_link(kernel, url)
+    setup = await _setup_link(kernel, url) if url else ""
     if json:
         print_json(
             {
@@ -171,6 +171,10 @@ async def _tell(kernel: Kernel, socket: Path, data: Path, bare: bool, json: bool
         say(f"Serving {url}", "bold green")
         if url.startswith("http:") and not url.startswith("http://localhost"):
             note("This is plain http: browsers of other machines cannot sign in. Put TLS in front, or configure it.")
+    for item in plugins:
+        if item.id == GATEWAY and item.state != "active" and item.enabled:
+            say(f"The front door is not open: {item.reason}", "red")
+            note("If its port is taken, choose another: rustcare up --http 127.0.0.1:PORT")
     if setup:
         _show_setup(setup)
     missing = [name for plugin, name in FRONT_DOOR.items() if all(item.id != plugin for item in plugins)]

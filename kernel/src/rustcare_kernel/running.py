@@ -7,6 +7,7 @@ it while the bus buffers, which is the whole of a hot swap.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -40,7 +41,11 @@ async def within(seconds: float, work: Coroutine[Any, Any, Any], what: str) -> A
     except RustCareError:
         raise
     except Exception as error:
-        raise StartFailed(f"{what} failed with {type(error).__name__}", hint="the plugin's log says more") from error
+        # Of a foreign error only its kind is told, since its text may hold anything; what the system says is known.
+        why = f": {os.strerror(error.errno)}" if isinstance(error, OSError) and error.errno else ""
+        raise StartFailed(
+            f"{what} failed with {type(error).__name__}{why}", hint="the plugin's log says more"
+        ) from error
 
 
 class Running:
