@@ -52,6 +52,8 @@ FOLLOWED_HERE = {
     "write-an-extism-plugin.md",
 }
 
+FOLLOWED_BESIDE = {"open-the-front-door.md", "provision-with-scim.md", "rate-limits.md"}  # by test_how_to_front_door.py
+
 
 def page(name: str) -> list[Block]:
     """The blocks of a guide."""
@@ -86,7 +88,7 @@ def test_every_guide_with_commands_is_followed() -> None:
     with_commands = {
         path.name for path in GUIDES.glob("*.md") if any(block.language == "console" for block in blocks_of(path))
     }
-    assert with_commands <= FOLLOWED_HERE
+    assert with_commands <= FOLLOWED_HERE | FOLLOWED_BESIDE
 
 
 def test_install_and_consent(tmp_path: Path) -> None:
