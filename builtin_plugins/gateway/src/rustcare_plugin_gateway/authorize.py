@@ -17,8 +17,9 @@ from rustcare_sdk.message import Call
 from .errors import AssuranceTooLow, AuthorizationUnavailable, Forbidden, ScopeMissing, WrongTenant
 from .tenants import DEFAULT
 
-__all__ = ["Authorizer", "admits", "grants"]
+__all__ = ["ADMIN", "Authorizer", "admits", "grants"]
 
+#: The scope that grants every other.
 ADMIN = "admin"
 
 

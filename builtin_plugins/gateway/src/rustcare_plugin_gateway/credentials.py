@@ -26,6 +26,9 @@ class Credential(NamedTuple):
         return f"Credential(kind={self.kind!r})"
 
 
+_made = tuple.__new__  # what the class itself does, without asking it: one is made for each request
+
+
 class Finder:
     """Finds credentials.
 
@@ -48,6 +51,13 @@ class Finder:
         """
         found: Credential | None = None
         authorization = headers.pop("authorization", None)
+        if (
+            authorization is not None
+            and authorization[:7] == "Bearer "
+            and not ("x-api-key" in headers or "cookie" in headers)
+        ):
+            value = authorization[7:].strip()
+            return _made(Credential, ("key" if value.startswith(KEY_PREFIX) else "token", value))
         if authorization is not None and authorization[:7].lower() == "bearer ":
             value = authorization[7:].strip()
             found = Credential("key" if value.startswith(KEY_PREFIX) else "token", value)

@@ -25,6 +25,7 @@ class Routable(Protocol):
 
 
 E = TypeVar("E", bound=Routable)
+KEPT = 4096  # paths whose route is remembered
 
 
 class _Node(Generic[E]):
@@ -42,6 +43,7 @@ class Router(Generic[E]):
 
     def __init__(self, entries: Iterable[E]) -> None:
         self._words: dict[str, dict[str, E]] = {}
+        self._found: dict[tuple[str, str], tuple[E, dict[str, str]]] = {}
         self._root: _Node[E] = _Node()
         self.entries = tuple(entries)
         for entry in self.entries:
@@ -72,6 +74,9 @@ class Router(Generic[E]):
             entry = known.get(method)
             if entry is not None:
                 return entry, {}
+        held = self._found.get((method, path))
+        if held is not None:
+            return held[0], held[1].copy()
         parts = path[1:].split("/") if path != "/" else []
         found = self._walk(self._root, parts, 0, (), method)
         if found is None:
@@ -81,7 +86,12 @@ class Router(Generic[E]):
             if found is None:
                 return None
         (entry, names), values = found
-        return entry, dict(zip(names, values, strict=True))
+        params = dict(zip(names, values, strict=True))
+        if len(path) <= 256:  # what many ask for is looked for once
+            if len(self._found) >= KEPT:
+                self._found.clear()
+            self._found[method, path] = (entry, params.copy())
+        return entry, params
 
     def allowed(self, path: str) -> tuple[str, ...]:
         """The methods with which a path is answered, sorted; none when no route has it."""

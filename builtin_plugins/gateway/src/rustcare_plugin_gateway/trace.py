@@ -16,15 +16,26 @@ _PARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{7,63}").fullmatch
 
 
+_STOCK = 96  # requests for which random digits are made at once
+
+
 class Tracer:
     """Makes ids. `begin` is called once for each request."""
 
     def __init__(self) -> None:
-        self._bits = random.Random(os.urandom(32)).getrandbits
+        self._random = random.Random(os.urandom(32)).randbytes
+        self._digits = ""
+        self._used = 0
 
     def begin(self, headers: dict[str, str]) -> tuple[str, str]:
         """The request's id, and the `traceparent` of what is done for it, from a request's header fields."""
-        bits = f"{self._bits(192):048x}"
+        used = self._used
+        bits = self._digits[used : used + 48]
+        if not bits:
+            self._digits = self._random(24 * _STOCK).hex()
+            used = 0
+            bits = self._digits[:48]
+        self._used = used + 48
         given = headers.get("x-request-id")
         parent = headers.get("traceparent")
         name = bits[:24] if given is None or _ID(given) is None else given

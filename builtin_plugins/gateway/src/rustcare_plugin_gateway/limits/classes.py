@@ -64,6 +64,9 @@ class Verdict(NamedTuple):
         return f'"{self.name}";r={self.left};t={self.reset}'.encode()
 
 
+_made = tuple.__new__  # what the class itself does, without asking it: one is made for each request
+
+
 class Limits:
     """The limiter.
 
@@ -96,12 +99,17 @@ class Limits:
             else:
                 key = limit.prefix + (address if by == "address" else tenant if by == "tenant" else "")
             step, depth = limit.gcra
-            arrival = table.get(key)
+            young = table.young
+            known = young.get(key)
+            arrival = table.get(key) if known is None else known
             ahead = (arrival - now if arrival > now else 0.0) + step * cost
             if ahead > depth + 1e-9:
                 return refused(limit, arrival, now, ahead - depth)
-            table.put(key, now + ahead)
-            return Verdict(True, limit.name, int((depth - ahead) / step + 1e-9), int(ahead) + 1)
+            if known is None:
+                table.put(key, now + ahead)
+            else:
+                young[key] = now + ahead
+            return _made(Verdict, (True, limit.name, int((depth - ahead) / step + 1e-9), int(ahead) + 1, 0))
         return self._take_all(limits, tenant, principal, address, now, cost) if limits else None
 
     def _take_all(

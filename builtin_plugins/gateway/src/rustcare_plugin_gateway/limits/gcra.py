@@ -37,30 +37,31 @@ class Table:
     """Arrival times by key, at most `size` of them. All operations take the same time, whatever is in it.
 
     Two generations: what is asked for moves to the young one; when that is half the size, the old one is forgotten. So a key
-    is forgotten only after `size / 2` other keys have come since it was last asked for.
+    is forgotten only after `size / 2` other keys have come since it was last asked for. `young` is for those who know that a
+    key is in it.
     """
 
-    __slots__ = ("_half", "_old", "_young")
+    __slots__ = ("_half", "_old", "young")
 
     def __init__(self, size: int) -> None:
         self._half = max(1, size // 2)
-        self._young: dict[str, float] = {}
+        self.young: dict[str, float] = {}
         self._old: dict[str, float] = {}
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self.young) + len(self._old)
 
     def get(self, key: str) -> float:
         """The arrival time of a key; 0 for one that is not known."""
-        found = self._young.get(key)
+        found = self.young.get(key)
         if found is None:
             found = self._old.get(key, 0.0)
         return found
 
     def put(self, key: str, arrival: float) -> None:
         """Keep a key's arrival time."""
-        young = self._young
+        young = self.young
         if key not in young and len(young) >= self._half:
             self._old = young
-            self._young = young = {}
+            self.young = young = {}
         young[key] = arrival
