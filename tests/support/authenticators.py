@@ -44,7 +44,10 @@ class CredentialRefused(RustCareError):
 
 
 class Identity:
-    """Answers for identity. `credentials`: whose they are; `before` runs before each answer to `identity.authenticate`."""
+    """Answers for identity. `credentials`: whose they are.
+
+    `before` runs before each answer to `identity.authenticate`, `before_keys` before each to `identity.jwks`.
+    """
 
     def __init__(self) -> None:
         self.signers = {name: Signer(name) for name in ("ES256", "EdDSA")}
@@ -56,6 +59,7 @@ class Identity:
         self.asked: list[str] = []
         self.away: RustCareError | None = None
         self.before: Callable[[], Any] = lambda: None
+        self.before_keys: Callable[[], Any] = lambda: None
 
     def revoke(self, kind: Any, id: str, *, before: float = 0.0, until: float = NOW + 3600) -> identity.Revocation:
         """Write a revocation down; it is the test's to tell it."""
@@ -71,9 +75,12 @@ class Identity:
             if self.away is not None:
                 raise self.away
 
-        def jwks(message: Message[Any]) -> identity.JwksReply:
+        async def jwks(message: Message[Any]) -> identity.JwksReply:
             self.asked.append(identity.JWKS)
             available()
+            waited = self.before_keys()
+            if waited is not None:
+                await waited
             return identity.JwksReply(self.issuer, list(self.jwks))
 
         def revocations(message: Message[Any]) -> identity.RevocationsReply:

@@ -351,6 +351,26 @@ async def test_a_new_key_is_found_when_a_token_names_it(door: Opened) -> None:
     assert door.identity.asked.count(JWKS) == 1
 
 
+async def test_a_gap_that_shows_while_keys_are_read_is_closed_first(door: Opened) -> None:
+    """What was revoked while a token waited for its key, and was not told, is asked for before the token is accepted."""
+    new = Signer("ES256", "new")
+    door.identity.jwks.append(new.jwk)
+    door.advance(2)
+    reached, gate = asyncio.Event(), asyncio.Event()
+
+    async def pause() -> None:
+        reached.set()
+        await gate.wait()
+
+    door.identity.before_keys = pause
+    asking = asyncio.create_task(refused(door, "token", new.sign(claims_of())))
+    await reached.wait()
+    door.identity.revoke("token", "jti-1")
+    door.authenticator.forget(door.identity.revoke("token", "another"))
+    gate.set()
+    assert (await asking).message == "the token was revoked"
+
+
 async def test_keys_that_do_not_exist_cost_one_reading_a_second(door: Opened) -> None:
     """Tokens that name keys nobody has make the gateway ask no more than once in a second."""
     stranger = Signer("ES256")

@@ -60,11 +60,13 @@ def test_what_comes_during_an_answer_counts() -> None:
     """An answer that is older than what was heard meanwhile closes the gap only if nothing is missing in between."""
     made = at(4)
     made.heard(6)
+    assert made.ask() == 4
     made.heard(9)
     made.answered(6)
     assert (made.behind, made.known) == (True, 6)
+    made.ask()
     made.answered(8)
-    assert (made.behind, made.known) == (False, 9)
+    assert (made.behind, made.known) == (False, 8)
 
 
 def test_a_store_that_was_put_back() -> None:
@@ -76,6 +78,15 @@ def test_a_store_that_was_put_back() -> None:
     assert made.behind
 
 
+def test_an_answer_that_is_older_than_what_was_heard_before_it() -> None:
+    """Whoever answers knows what was told before the question: an answer without it is of a store that was put back."""
+    made = at(4)
+    made.heard(90)
+    made.ask()
+    made.answered(5)
+    assert (made.behind, made.known) == (False, 5)
+
+
 @given(st.permutations(range(1, 12)), st.integers(0, 11), st.integers(0, 11))
 def test_never_ahead_of_what_was_heard(order: list[int], lost: int, asked: int) -> None:
     """When it is not behind, every revision up to the known one was heard or answered."""
@@ -85,6 +96,8 @@ def test_never_ahead_of_what_was_heard(order: list[int], lost: int, asked: int) 
             made.heard(revision)
             heard.add(revision)
         if turn == asked:
-            made.answered(asked)
-            heard |= set(range(asked + 1))
+            made.ask()
+            answer = max(asked, *heard, 0)
+            made.answered(answer)
+            heard |= set(range(answer + 1))
         assert made.behind or set(range(1, max(heard, default=0) + 1)) <= heard

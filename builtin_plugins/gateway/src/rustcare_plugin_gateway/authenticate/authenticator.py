@@ -276,7 +276,7 @@ class Authenticator:
 
     async def _read(self) -> None:
         try:
-            since = self._revisions.known
+            since = self._revisions.ask()
             reply = await self._since(since)
             if reply.revision < since:
                 reply = await self._since(0)

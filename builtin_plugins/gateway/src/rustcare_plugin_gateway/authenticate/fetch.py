@@ -47,6 +47,30 @@ def lifetime(cache_control: str, age: str) -> float | None:
     return max(0.0, float(found[1]) - (float(age) if re.fullmatch(r"\d{1,10}", age) else 0.0))
 
 
+class _Attempt:
+    """One request under way in the thread, and how it is cut off from outside."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._cut_off = False
+
+    def hold(self, held: socket.socket | None) -> None:
+        """This is the socket that `cut` ends. Raises FetchFailed when it did already."""
+        with self._lock:
+            self._socket = held
+            if self._cut_off and held is not None:
+                raise FetchFailed("no answer in time")
+
+    def cut(self) -> None:
+        """End it."""
+        with self._lock:
+            self._cut_off = True
+            if self._socket is not None:
+                with contextlib.suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
+
+
 class Fetcher:
     """Gets documents.
 
@@ -61,9 +85,7 @@ class Fetcher:
         self._timeout = timeout
         self._size = size
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="issuer")
-        self._lock = threading.Lock()
-        self._socket: socket.socket | None = None
-        self._cut_off = False
+        self._running: set[_Attempt] = set()
 
     async def get(self, url: str, etag: str = "") -> Document:
         """A document, unless it still has this ETag. One at a time. Raises FetchFailed."""
@@ -77,46 +99,41 @@ class Fetcher:
         target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         if not re.fullmatch(r"[!-~]+", target):
             raise FetchFailed("expected an address in ASCII")
-        with self._lock:
-            self._cut_off = False
-        work = asyncio.get_running_loop().run_in_executor(self._pool, self._get, parts.hostname, port, target, etag)
+        attempt = _Attempt()
+        self._running.add(attempt)
+        work = asyncio.get_running_loop().run_in_executor(
+            self._pool, self._get, attempt, parts.hostname, port, target, etag
+        )
+        work.add_done_callback(lambda done: self._done(attempt, done))
         try:
             async with asyncio.timeout(self._timeout):
                 return await asyncio.shield(work)
         except TimeoutError:
-            self.cut()
-            with contextlib.suppress(FetchFailed, asyncio.CancelledError):
-                await work  # it ends now, and at the latest with the timeout of its own
             raise FetchFailed("no answer in time") from None
+        finally:
+            # The thread may be resolving a name, which nothing cuts short: nobody waits for that.
+            attempt.cut()
 
-    def cut(self) -> None:
-        """End what is under way, from another thread."""
-        with self._lock:
-            self._cut_off = True
-            if self._socket is not None:
-                with contextlib.suppress(OSError):
-                    self._socket.shutdown(socket.SHUT_RDWR)
+    def _done(self, attempt: _Attempt, work: asyncio.Future[Document]) -> None:
+        self._running.discard(attempt)
+        if not work.cancelled():
+            work.exception()  # it was raised to whoever asked, if they still waited
 
     def close(self) -> None:
         """End what is under way, and the thread with it."""
-        self.cut()
+        for attempt in self._running:
+            attempt.cut()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     # in the thread
 
-    def _hold(self, held: socket.socket | None) -> None:
-        with self._lock:
-            self._socket = held
-            if self._cut_off and held is not None:
-                raise FetchFailed("no answer in time")
-
-    def _get(self, host: str, port: int, target: str, etag: str) -> Document:
+    def _get(self, attempt: _Attempt, host: str, port: int, target: str, etag: str) -> Document:
         try:
             context = ssl.create_default_context(cafile=self._authorities or None)
             with socket.create_connection((host, port), self._timeout) as bare:
-                self._hold(bare)
+                attempt.hold(bare)
                 with context.wrap_socket(bare, server_hostname=host, do_handshake_on_connect=False) as secure:
-                    self._hold(secure)
+                    attempt.hold(secure)
                     secure.do_handshake()
                     return self._ask(secure, host, port, target, etag)
         except ssl.SSLCertVerificationError as error:
@@ -127,7 +144,7 @@ class Fetcher:
             text = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
             raise FetchFailed(text) from None
         finally:
-            self._hold(None)
+            attempt.hold(None)
 
     def _ask(self, secure: socket.socket, host: str, port: int, target: str, etag: str) -> Document:
         connection = http.client.HTTPConnection(host, port)

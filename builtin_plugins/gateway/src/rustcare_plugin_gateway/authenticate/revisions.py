@@ -15,6 +15,12 @@ class Revisions:
         self.behind = True
         self._answered = False  # until the first answer nothing is known
         self._ahead: set[int] = set()
+        self._asked: frozenset[int] = frozenset()
+
+    def ask(self) -> int:
+        """After which one to ask. What was heard up to now is in the answer."""
+        self._asked = frozenset(self._ahead)
+        return self.known
 
     def heard(self, revision: int) -> None:
         """An event came. They may overtake each other, and old ones may be told again."""
@@ -25,15 +31,14 @@ class Revisions:
         self._close_up()
 
     def answered(self, revision: int) -> None:
-        """All up to this one were told in an answer. What came ahead of it meanwhile may still leave a gap.
+        """All up to this one were told in an answer. What came ahead of it since the question may still leave a gap.
 
-        One that is lower than what was known is of a store that was put back to an earlier state: it counts from there.
+        An answer that is behind what was known, or heard before the question, is of a store that was put back to an earlier
+        state: it counts from there.
         """
-        if revision < self.known:
-            self._ahead.clear()
         self._answered = True
         self.known = revision
-        self._ahead = {one for one in self._ahead if one > revision}
+        self._ahead = {one for one in self._ahead if one > revision and one not in self._asked}
         self._close_up()
 
     def _close_up(self) -> None:
