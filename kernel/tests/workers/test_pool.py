@@ -216,3 +216,20 @@ async def test_a_plugin_that_will_not_start_in_a_worker_is_left_out(tmp_path: Pa
         assert worker.missing == ("acme.front",)
         assert (await desk.kernel.request("front.who"))[:2] == [os.getpid(), "2.0.0"]
         assert any(line["event"] == "a plugin does not start in this worker" for line in logged)
+
+
+async def test_what_would_not_start_is_tried_again(tmp_path: Path) -> None:
+    """When what was in its way is gone, the plugin runs in the worker after all, without anybody's doing."""
+    obstacle = tmp_path / "obstacle"
+    obstacle.touch()
+    async with office(tmp_path / "data", workers=1, log_level="silent") as desk:
+        sys_os = "__import__('sys'), __import__('os')"
+        start = f"s, o = {sys_os}; assert 'workers' not in s.argv[0] or not o.path.exists({str(obstacle)!r})"
+        await desk.kernel.upgrade(front("2.0.0", start=start), consent=True)
+        await desk.kernel.converged()
+        assert desk.kernel.workers()[0].missing == ("acme.front",)
+        obstacle.unlink()
+        assert (await (await desk.line()).raw("pid"))["version"] == "2.0.0"
+        async with asyncio.timeout(10):
+            while desk.kernel.workers()[0].missing:  # noqa: ASYNC110
+                await asyncio.sleep(0)
