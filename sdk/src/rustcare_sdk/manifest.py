@@ -157,7 +157,7 @@ class Lifecycle(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
         Literal["one", "each"], Meta(description="with workers: one for all processes, or one in each of them")
     ] = "one"
     central: Annotated[
-        tuple[str, ...], Meta(description="of its services, with scale = \"each\": those that the primary alone answers")
+        tuple[str, ...], Meta(description='of its services, with scale = "each": those that the primary alone answers')
     ] = ()
 
 
