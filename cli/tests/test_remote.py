@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import stat
 import subprocess
 import time
@@ -39,7 +40,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("server") / "data"
     env = {"XDG_CONFIG_HOME": tmp_path_factory.mktemp("home")}
     with running_kernel(folder, "--bare", "--http", "127.0.0.1:0"):
-        for name in ("crypto", "audit", "identity", "admin", "gateway"):
+        for name in ("crypto", "audit", "identity", "fhir", "admin", "gateway"):
             done = rustcare_json("plugin", "install", f"installed:{name}", "--yes", "--data", folder)
             assert done["state"] == "active", done
         with ControlClient(folder, timeout=60) as control:
@@ -101,6 +102,17 @@ def test_the_same_commands_work_there(place: Place) -> None:
     assert rustcare_json("audit", "status", env=env)["size"] > 0
     unknown = rustcare_json("plugin", "info", "acme.nobody", env=env, code=1)
     assert unknown["error"]["code"] == "plugin.unknown"
+
+
+def test_what_is_stored_is_exported_from_afar(place: Place) -> None:
+    """`fhir export` needs no folder when a server is named, and prints what it prints on the machine."""
+    with ControlClient(place.data, timeout=60) as control:
+        resource = {"resourceType": "Patient", "id": "p1", "active": True}
+        control.call("bus.request", service="fhir.update", data={"resource": resource})
+    there = rustcare("fhir", "export", "--url", place.url, env=place.env)
+    assert there.returncode == 0, there.stderr
+    assert there.stdout == rustcare("fhir", "export", place.data).stdout
+    assert json.loads(there.stdout)["id"] == "p1"
 
 
 def test_a_plugin_is_installed_from_here(place: Place, tmp_path: Path) -> None:
@@ -241,3 +253,13 @@ def test_signing_out(place: Place) -> None:
     )
     assert copied["error"]["code"] == "cli.not-signed-in", "its session has ended with it"
     assert os.listdir(env["XDG_CONFIG_HOME"] / "rustcare")
+
+
+def test_stopping_from_afar(place: Place) -> None:
+    """`system stop` returns when nobody listens there any more. (The last test: it ends the server.)"""
+    process = os.pidfd_open(rustcare_json("system", "status", "--data", place.data)["pid"])
+    assert rustcare_json("system", "stop", "--url", place.url, env=place.env) == {"stopped": True}
+    gone = rustcare_json("plugin", "list", "--url", place.url, env=place.env, code=1)
+    assert gone["error"]["code"] == "cli.server-unreachable"
+    assert select.select([process], [], [], 60)[0], "and the process ends by itself"
+    os.close(process)

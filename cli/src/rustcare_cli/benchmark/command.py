@@ -231,15 +231,16 @@ def _server_pid(data: Path) -> int:
 
 
 def _server_cpu(pid: int) -> float:
-    """Seconds that a process and those it has started and waited for have computed; 0 where the system does not tell."""
-    if not pid:
-        return 0.0
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return 0.0
-    fields = text.rpartition(")")[2].split()
-    return sum(map(int, fields[11:13])) / os.sysconf("SC_CLK_TCK")
+    """Seconds that a process and its workers have computed; 0 where the system does not tell."""
+    found: dict[int, tuple[int, int]] = {}  # by process: its parent, and ticks
+    for stat in Path("/proc").glob("[0-9]*/stat") if pid else ():
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it has ended meanwhile
+        found[int(stat.parent.name)] = (int(fields[1]), int(fields[11]) + int(fields[12]))
+    ticks = sum(count for number, (parent, count) in found.items() if pid in (number, parent))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _show(done: dict[str, Any]) -> None:
