@@ -52,7 +52,8 @@ FOLLOWED_HERE = {
     "write-an-extism-plugin.md",
 }
 
-FOLLOWED_BESIDE = {"open-the-front-door.md", "provision-with-scim.md", "rate-limits.md"}  # by test_how_to_front_door.py
+# By test_how_to_front_door.py.
+FOLLOWED_BESIDE = {"emergency-access.md", "open-the-front-door.md", "provision-with-scim.md", "rate-limits.md"}
 
 
 def page(name: str) -> list[Block]:

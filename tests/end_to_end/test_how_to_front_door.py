@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import datetime
+import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from rustcare_kernel.control import ControlClient
 
 from tests.end_to_end.test_gateway_nginx import SERVER
+from tests.support.administrator import PASSWORD, Ask, code_at, make_administrator
 from tests.support.follow import Block, Reader, Step, blocks_of
 
 GUIDES = Path(__file__).parents[2] / "docs" / "how-to"
@@ -97,6 +102,46 @@ def test_provision_with_scim(tmp_path: Path) -> None:
     port = _free_port()
     with _server(tmp_path, port) as reader:
         reader.follow(_page("provision-with-scim.md", **{"localhost:8080": f"localhost:{port}"}))
+
+
+def _with_two_factors(ask: Ask, url: str, name: str, role: str) -> tuple[str, str]:
+    """Somebody with a password and an authenticator app, signed in with both: principal and session."""
+    made = ask("identity.account.create", {"name": name, "password": PASSWORD, "roles": [role]}, "")
+    principal = made["account"]["principal"]
+    client = {"origin": url, "agent": "tests", "address": "127.0.0.1"}
+    begun = ask("identity.login.password", {"name": name, "password": PASSWORD, "client": client}, "")
+    app = ask("identity.mfa.totp.begin", {"name": "phone"}, principal)
+    now = time.time()
+    ask("identity.mfa.totp.confirm", {"enrolment": app["enrolment"], "code": code_at(app["secret"], now)}, principal)
+    code = code_at(app["secret"], now + 30)  # the one that confirmed is spent
+    proof = {"session": begun["session"]["id"], "kind": "totp", "answer": code, "client": client}
+    return principal, ask("identity.login.step-up", proof, principal)["session"]["id"]
+
+
+def test_emergency_access(tmp_path: Path) -> None:
+    """An access is begun, found and reviewed; a delegation is given, taken up and laid down; an account is stopped."""
+    port = _free_port()
+    url = f"http://localhost:{port}"
+    with _server(tmp_path, port) as reader, ControlClient(reader.folder / "rustcare-data", timeout=60) as control:
+
+        def ask(service: str, data: dict[str, Any], principal: str) -> Any:
+            return control.call("bus.request", service=service, data=data, principal=principal or None)
+
+        administrator = make_administrator(ask, url)
+        people = {
+            "reviewer": (administrator.principal, administrator.session),
+            "physician": _with_two_factors(ask, url, "physician", "clinician"),
+            "secretary": _with_two_factors(ask, url, "secretary", "user"),
+        }
+        for name, (principal, session) in people.items():
+            token = ask("identity.token.issue", {"session": session}, principal)["access_token"]
+            (reader.folder / f"{name}.token").write_text(token)
+        shown = ""
+        for block in _page("emergency-access.md", **{"https://clinic.example.org": url}):
+            for step in block.steps:
+                found = re.search(r'"id":"([^"]+)"', shown)
+                command = step.command.replace("/ID/", f"/{found[1]}/" if found else "/ID/")
+                shown = reader.do(replace(step, command=command), block.place)
 
 
 def test_the_nginx_that_is_shown_is_the_one_that_is_tried() -> None:
