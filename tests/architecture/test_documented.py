@@ -307,6 +307,31 @@ def test_every_configuration_key_is_documented(name: str) -> None:
     assert {key: default.strip("` ") for key, default in rows} == defaults
 
 
+def settings(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings that a tenant may have, with dots between levels, and what holds without them."""
+    import msgspec
+
+    for field in msgspec.structs.fields(cls):
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            yield from settings(field.type, f"{prefix}{field.name}.")
+        else:
+            yield (
+                prefix + field.name,
+                field.default if field.default is not msgspec.NODEFAULT else field.default_factory(),
+            )
+
+
+def test_every_setting_of_tenants_is_documented() -> None:
+    """docs/reference/configuration.md lists every setting of tenants with what holds without it, and no other."""
+    from rustcare_plugin_identity.settings import Settings
+
+    rows = re.findall(
+        r"^\| \*([\w.]+)\* \| ([^|]*) ?\|", section(page("configuration.md"), "Settings of tenants"), re.M
+    )
+    documented = {name: json.loads(default.strip("` ")) if default.strip() else None for name, default in rows}
+    assert documented == json.loads(json.dumps(dict(settings(Settings))))
+
+
 # the guest interface
 
 
