@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("room", ["runtimes", "start", "recorder", "tokens"])
+@pytest.mark.parametrize("room", ["runtimes", "start", "recorder", "tokens", "workers"])
 def test_a_benchmark_runs_and_prints_a_figure_for_each_row(room: str) -> None:
     """`python -m tests.benchmarks ROOM --json` ends well; every row has a figure above zero. No figure is judged."""
     command = [sys.executable, "-m", "tests.benchmarks", room, "--json"]
