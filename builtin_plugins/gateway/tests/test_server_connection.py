@@ -307,7 +307,7 @@ async def test_nothing_is_read_after_connection_close(serve: Serve) -> None:
 
 
 async def test_a_broken_request_behind_a_good_one_does_not_mix_with_its_answer(serve: Serve) -> None:
-    """The good one is answered whole, then the connection ends."""
+    """Good ones are answered whole and in order, then the broken one, then the connection ends."""
     go = asyncio.Event()
 
     async def slow(scope: Any, receive: Any, send: Any) -> None:
@@ -316,10 +316,13 @@ async def test_a_broken_request_behind_a_good_one_does_not_mix_with_its_answer(s
 
     _, connect = await serve(slow)
     client = await connect()
-    client.send(b"GET /1 HTTP/1.1\r\n" + HOST + b"\r\nGET /2 HTTP/9\r\n\r\n")
+    good = b"".join(b"GET /%d HTTP/1.1\r\n" % number + HOST + b"\r\n" for number in (1, 2))
+    client.send(good + b"GET /3 HTTP/9\r\n\r\n" + OK)
     asyncio.get_running_loop().call_later(0.05, go.set)
-    status, _, body = await client.answer()
-    assert (status, json.loads(body)["path"]) == (200, "/1")
+    for path in ("/1", "/2"):
+        status, _, body = await client.answer()
+        assert (status, json.loads(body)["path"]) == (200, path)
+    assert (await client.answer())[0] == 400
     assert await client.rest() == b""
 
 

@@ -108,7 +108,23 @@ def requests(draw: Any) -> bytes:
     return end.join([head, *fields, b"", b""]) + draw(BODIES)
 
 
-STREAMS = st.lists(st.one_of(requests(), requests(), st.binary(max_size=20)), min_size=1, max_size=4).map(b"".join)
+GOOD = st.sampled_from(
+    [
+        b"GET / HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"HEAD /a?b=c HTTP/1.1\r\nHost: h\r\nX: y\r\n\r\n",
+        b"GET /a%20b HTTP/1.0\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nhost: h\r\n\r\n",
+        b"GET http://h/x HTTP/1.1\r\nHost: h\r\n\r\n",
+        b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc",
+        b"PUT /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1;x\r\nd\r\n0\r\nX: y\r\n\r\n",
+        b"POST /a HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\na",
+        b"GET /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+        b"\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n",
+    ]
+)
+STREAMS = st.lists(st.one_of(GOOD, GOOD, GOOD, requests(), st.binary(max_size=20)), min_size=1, max_size=6).map(
+    b"".join
+)
 
 
 async def outcome(pieces: list[bytes]) -> tuple[list[tuple[str, str, bytes]], list[int], bool]:
@@ -165,7 +181,7 @@ async def test_pieces_make_no_difference(stream: bytes, cuts: list[int]) -> None
     assert cut_up == whole
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(stream=STREAMS)
 async def test_no_request_is_seen_that_is_not_well_formed(stream: bytes) -> None:
     """Every request that the application sees stands in the bytes as a whole, in strict form, and is answered once."""

@@ -49,6 +49,7 @@ class Connection(HttpToolsProtocol):
         self.deadline = server.now + server.bounds.head_time
         self.phase = IDLE
         self.exchange: Exchange | None = None
+        self.arriving: Exchange | None = None
         self.waiting: list[Exchange] = []
         self.size = self.unseen = 0
         self.fresh = False
@@ -212,8 +213,6 @@ class Connection(HttpToolsProtocol):
             self.waiting.append(exchange)
         self.arriving = exchange
 
-    arriving: Exchange
-
     def _begin(self, exchange: Exchange) -> None:
         owner = self.owner
         self.exchange = exchange
@@ -227,6 +226,7 @@ class Connection(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         exchange = self.arriving
+        assert exchange is not None, "a body follows its header"
         self.fresh = True
         self.unseen = 0
         self.deadline += len(body) / self.bounds.body_rate
@@ -239,8 +239,10 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self.phase = ANSWER
         self.deadline = NEVER
-        self.arriving.take_end()
-        if self.arriving.complete:
+        exchange = self.arriving
+        assert exchange is not None, "a body follows its header"
+        exchange.take_end()
+        if exchange.complete:
             self.phase = IDLE
             self.deadline = self.owner.now + self.bounds.idle_time
 
@@ -248,14 +250,14 @@ class Connection(HttpToolsProtocol):
 
     def answered(self, exchange: Exchange) -> None:
         """An answer is out: go on with the next request, or wait for one, or close."""
-        if self.refused is not None:
-            self._linger()
-        elif not exchange.keep_alive or self.upgraded:
-            self._linger() if exchange.more else self.transport.close()
+        if not exchange.keep_alive:
+            self._linger() if exchange.more or self.refused is not None else self.transport.close()
         elif self.waiting:
             self._begin(self.waiting.pop(0))
-            if not self.waiting:
+            if not self.waiting and self.refused is None:
                 self.flow.resume_reading()
+        elif self.refused is not None:
+            self._turn_away(self.refused)
         else:
             self.flow.resume_reading()
             if self.phase == ANSWER:
@@ -263,17 +265,18 @@ class Connection(HttpToolsProtocol):
                 self.deadline = self.owner.now + self.bounds.idle_time
 
     def refuse(self, error: Refused) -> None:
-        """Answer what cannot be understood, and read nothing more. An answer that is under way goes out first."""
+        """Answer what cannot be understood, and read nothing more. Requests that came before it are answered first."""
         self.refused = error
-        self.waiting.clear()
-        current = self.exchange
-        if current is not None and not current.complete:
-            self.phase = LINGER
-            self.deadline = NEVER
-            current.keep_alive = False
-            if current.more:  # its own body is what was refused
-                current.fail(error)
-            return
+        self.phase = LINGER
+        self.deadline = NEVER
+        arriving, current = self.arriving, self.exchange
+        if arriving is not None and arriving.more and not arriving.complete:
+            arriving.keep_alive = False  # its own body is what was refused: it is answered so when it has its turn
+            arriving.fail(error)
+        elif current is None or current.complete:
+            self._turn_away(error)
+
+    def _turn_away(self, error: Refused) -> None:
         self.transport.write(refusal(error, self.owner.date))
         self._linger()
 
@@ -291,7 +294,7 @@ class Connection(HttpToolsProtocol):
             self.refuse(RequestTimeout(f"expected a request's header within {self.bounds.head_time:g} s"))
         elif self.phase == BODY:
             self.deadline = self.owner.now + LINGER_TIME
-            if self.refused is None and not self.arriving.complete:
+            if self.refused is None and self.arriving is not None and not self.arriving.complete:
                 self.refused = RequestTimeout(f"expected the body within {self.bounds.body_time:g} s")
                 self.arriving.keep_alive = False
                 self.arriving.fail(self.refused)
