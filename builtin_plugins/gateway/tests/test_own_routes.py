@@ -95,6 +95,7 @@ async def test_a_proxy_asks_whether_a_request_may_pass(
             assert answer.headers["x-auth-principal"] == "user/ann"
             assert answer.headers["x-auth-tenant"] == "default"
             assert answer.headers["x-auth-scopes"] == "files.read"
+            assert answer.headers["x-auth-on-behalf"] == ""
 
 
 async def test_envoy_asks_with_the_method_and_path_themselves() -> None:

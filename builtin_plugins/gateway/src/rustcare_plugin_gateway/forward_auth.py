@@ -63,8 +63,7 @@ class ForwardAuth:
             "x-auth-tenant": caller.tenant,
             "x-auth-scopes": " ".join(caller.scopes),
             "x-auth-aal": str(caller.aal),
+            "x-auth-on-behalf": caller.on_behalf,  # also when it is empty: a client's own field is overwritten with it
             "cache-control": "no-store",
         }
-        if caller.on_behalf:
-            headers["x-auth-on-behalf"] = caller.on_behalf
         return HttpResponse(headers=headers)
