@@ -291,8 +291,10 @@ async def test_rpc_speaks_json_rpc(admin: PluginHarness, kernel: Kernel) -> None
     error = (await rpc(admin, "plugin.info", id="x"))["error"]
     assert (error["code"], error["message"]) == (-32000, "no such plugin")
     assert error["data"] == {"code": "plugin.unknown", "hint": "list them", "address": ""}
-    kernel.answers["nonsense"] = ServiceError("control.invalid-request", "no such method")
-    assert (await rpc(admin, "nonsense"))["error"]["code"] == -32602
+    kernel.answers["nonsense"] = ServiceError("control.invalid-request", "no such method", address="method")
+    assert (await rpc(admin, "nonsense"))["error"]["code"] == -32601
+    kernel.answers["plugin.caps"] = ServiceError("control.invalid-request", "plugin.caps: what is x?")
+    assert (await rpc(admin, "plugin.caps", x=1))["error"]["code"] == -32602
     for body, number in (
         (b"{", -32700),
         (b"\xff", -32700),

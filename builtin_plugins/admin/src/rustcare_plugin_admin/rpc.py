@@ -21,6 +21,7 @@ __all__ = ["RpcRoute"]
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
+METHOD_NOT_FOUND = -32601
 INVALID_PARAMS = -32602
 APPLICATION = -32000
 #: Seconds that a command may take: a large package is compiled when it is installed.
@@ -66,7 +67,9 @@ class RpcRoute(Base):
         except (msgspec.DecodeError, UnicodeDecodeError):
             return _answer(None, {"error": _refusal(PARSE_ERROR, "expected JSON")})
         except RustCareError as error:
-            code = INVALID_PARAMS if error.code == "control.invalid-request" else APPLICATION
+            code = APPLICATION
+            if error.code == "control.invalid-request":
+                code = METHOD_NOT_FOUND if error.address == "method" else INVALID_PARAMS
             data = {"code": error.code, "hint": error.hint, "address": error.address}
             found = {"error": {"code": code, "message": error.message, "data": data}}
         if call.id is msgspec.UNSET:

@@ -187,7 +187,7 @@ def checked(name: str, params: dict[str, Any]) -> msgspec.Struct:
 
         near = difflib.get_close_matches(name, METHODS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(sorted(METHODS))}"
-        raise ControlError(f"No method {name[:100]!r}", hint=hint)
+        raise ControlError(f"No method {name[:100]!r}", hint=hint, address="method")
     try:
         found = msgspec.convert(params, method.params)
     except msgspec.ValidationError as error:
