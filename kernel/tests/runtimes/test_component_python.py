@@ -117,6 +117,7 @@ async def test_every_host_function(python_guest: Guest, fixture: Any) -> None:
             "digest": "sha256:00",
             "runtime": "component",
             "replaces": "",
+            "worker": 0,
         },
     }
     subject, data, headers = fixture.ctx.published[0]
