@@ -108,6 +108,39 @@ async def test_many_rows_are_published_at_once() -> None:
     assert log.rows("north") == ["0", "1", "2"]
 
 
+async def test_what_another_has_published_meanwhile_is_no_fault() -> None:
+    """Two that publish the same tenant's rows, one behind the other: they go out once, and neither fails."""
+    log = Log()
+    go, waiting, last = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def publish(*args: Any, **more: Any) -> None:
+        waiting.set()
+        await go.wait()
+        await log(*args, **more)
+        if log.rows("north") == ["2", "3"]:
+            last.set()
+
+    found = AccessLog(publish, bound=100, interval=3600.0, many=1, refuse=True)
+    found.add("south", "1")
+    first = asyncio.create_task(found.flush())
+    await waiting.wait()
+    found.add("north", "2")
+    second = asyncio.create_task(found.flush())
+    await asyncio.sleep(0)
+    running = asyncio.create_task(found.run())
+    await asyncio.sleep(0)
+    go.set()
+    assert await first
+    assert await second
+    found.add("north", "3")
+    ended, _ = await asyncio.wait(
+        {running, asyncio.create_task(last.wait())}, timeout=10, return_when="FIRST_COMPLETED"
+    )
+    assert last.is_set()
+    assert running not in ended
+    running.cancel()
+
+
 async def test_many_tenants_take_turns() -> None:
     """At one interval only a share of many tenants is published, those that waited longest; after some, all of them are."""
     log = Log()

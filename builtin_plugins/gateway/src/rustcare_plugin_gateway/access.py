@@ -104,7 +104,9 @@ class AccessLog:
     async def _publish_these(self, tenants: list[str] | None) -> bool:
         async with self._flushing:
             self.failing = ""
-            taken = [(tenant, self._rows.pop(tenant)) for tenant in (list(self._rows) if tenants is None else tenants)]
+            wanted = list(self._rows) if tenants is None else tenants
+            # While this waited for its turn, another may have published what some of them had.
+            taken = [(tenant, self._rows.pop(tenant)) for tenant in wanted if tenant in self._rows]
             self._full.difference_update(tenant for tenant, _ in taken)
             await asyncio.gather(*(self._record(tenant, rows) for tenant, rows in taken))
             return not self.failing
