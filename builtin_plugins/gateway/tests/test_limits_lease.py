@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from rustcare_plugin_gateway.limits import LeaseReply, LeaseRequest, Lessor, Limits, Tenancy
+from rustcare_plugin_gateway.limits import LeaseReply, LeaseRequest, Lessee, Lessor, Limits
 from rustcare_sdk.errors import NoProvider
 
 
@@ -18,7 +18,7 @@ class Clock:
         return self.now
 
 
-def worker(limits: Limits, clock: Clock, *, away: bool = False) -> Tenancy:
+def worker(limits: Limits, clock: Clock, *, away: bool = False) -> Lessee:
     """A worker of a primary."""
     lessor = Lessor(limits, clock)
 
@@ -32,15 +32,15 @@ def worker(limits: Limits, clock: Clock, *, away: bool = False) -> Tenancy:
         running.add(asyncio.ensure_future(task))
 
     running: set[Any] = set()
-    return Tenancy(ask, spawn, clock, 100)
+    return Lessee(ask, spawn, clock, 100)
 
 
-async def many(tenancy: Tenancy, limits: Limits, count: int) -> int:
+async def many(lessee: Lessee, limits: Limits, count: int) -> int:
     """How many of `count` requests are admitted."""
     of = limits.classes["test"]
     found = 0
     for _ in range(count):
-        verdict = await tenancy.take_or_wait(of, "t", "user/1", "a")
+        verdict = await lessee.take_or_wait(of, "t", "user/1", "a")
         found += verdict is not None and verdict.allowed
     return found
 
@@ -50,7 +50,7 @@ async def test_workers_share_one_limit() -> None:
     clock = Clock()
     limits = Limits({"test": [{"by": "principal", "rate": 800, "per": 60, "burst": 800}]}, 1000)
     workers = [worker(limits, clock) for _ in range(4)]
-    admitted = sum(await asyncio.gather(*(many(tenancy, limits, 1000) for tenancy in workers)))
+    admitted = sum(await asyncio.gather(*(many(lessee, limits, 1000) for lessee in workers)))
     assert 800 <= admitted <= 800 + 3 * 100
 
 
@@ -58,27 +58,27 @@ async def test_a_worker_does_not_ask_for_each_request() -> None:
     """Hundreds of requests, a dozen questions."""
     clock = Clock()
     limits = Limits({"test": [{"by": "principal", "rate": 8000, "per": 60, "burst": 8000}]}, 1000)
-    tenancy = worker(limits, clock)
-    assert await many(tenancy, limits, 5000) == 5000
-    assert tenancy.requests <= 12
+    lessee = worker(limits, clock)
+    assert await many(lessee, limits, 5000) == 5000
+    assert lessee.requests <= 12
 
 
 async def test_what_is_used_up_comes_back_with_time() -> None:
     """A refused caller is admitted again as the limit's rate says."""
     clock = Clock()
     limits = Limits({"test": [{"by": "principal", "rate": 60, "per": 60, "burst": 8}]}, 1000)
-    tenancy = worker(limits, clock)
-    assert 8 <= await many(tenancy, limits, 30) <= 9
+    lessee = worker(limits, clock)
+    assert 8 <= await many(lessee, limits, 30) <= 9
     clock.now += 4.0
-    assert 3 <= await many(tenancy, limits, 30) <= 5
+    assert 3 <= await many(lessee, limits, 30) <= 5
 
 
 async def test_without_the_primary_a_worker_goes_on_at_the_limits_pace() -> None:
     """Nobody is locked out because another process is away, and nobody gets more than their share."""
     clock = Clock()
     limits = Limits({"test": [{"by": "principal", "rate": 60, "per": 60, "burst": 16}]}, 1000)
-    tenancy = worker(limits, clock, away=True)
-    first = await many(tenancy, limits, 40)
+    lessee = worker(limits, clock, away=True)
+    first = await many(lessee, limits, 40)
     assert 1 <= first <= 6
     clock.now += 10.0
-    assert 1 <= await many(tenancy, limits, 40) <= 4
+    assert 1 <= await many(lessee, limits, 40) <= 4

@@ -36,7 +36,7 @@ from .errors import (
 )
 from .forwarded import PATH, asked_about
 from .headers import text_of
-from .limits import Limits, Tenancy
+from .limits import Lessee, Limits
 from .metrics import Counters
 from .proxies import Proxies, group
 from .refusals import Refusals
@@ -87,7 +87,7 @@ class Pipeline:
         *,
         hosts: frozenset[str] = frozenset(),
         public_url: str = "",
-        leases: Tenancy | None = None,
+        leases: Lessee | None = None,
         failed: Callable[[Visit, BaseException], None] = lambda visit, error: None,
     ) -> None:
         self.request = request

@@ -30,7 +30,7 @@ from .authorize import Authorizer
 from .credentials import Finder
 from .forward_auth import ForwardAuth
 from .headers import Hardening
-from .limits import LeaseReply, LeaseRequest, Lessor, Limits, Tenancy
+from .limits import LeaseReply, LeaseRequest, Lessee, Lessor, Limits
 from .limits.lease import SERVICE
 from .metrics import Counters
 from .openapi import Description
@@ -101,7 +101,7 @@ class Gateway(Plugin):
             ctx.plugin.version, counters, self._unready, self._gauges, str(config["metrics"]), bool(config["docs"])
         )
         own.add_to(self._routes, forward, Description(self._routes, ctx.plugin.version))
-        leases = Tenancy(self._lease, ctx.spawn, time.monotonic, 50_000) if ctx.plugin.worker else None
+        leases = Lessee(self._lease, ctx.spawn, time.monotonic, 50_000) if ctx.plugin.worker else None
         forward.pipeline = pipeline = Pipeline(
             ctx.request,
             self._routes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .classes import DEFAULTS, Class, Limit, Limits, Verdict
 from .gcra import Gcra, Table
-from .lease import LeaseReply, LeaseRequest, Lessor, Tenancy
+from .lease import LeaseReply, LeaseRequest, Lessee, Lessor
 
 __all__ = [
     "DEFAULTS",
@@ -12,10 +12,10 @@ __all__ = [
     "Gcra",
     "LeaseReply",
     "LeaseRequest",
+    "Lessee",
     "Lessor",
     "Limit",
     "Limits",
     "Table",
-    "Tenancy",
     "Verdict",
 ]

@@ -20,7 +20,7 @@ from rustcare_sdk.errors import RustCareError
 
 from .classes import Class, Limit, Limits, Verdict, refused, who
 
-__all__ = ["SERVICE", "LeaseReply", "LeaseRequest", "LeaseRow", "Lessor", "Tenancy"]
+__all__ = ["SERVICE", "LeaseReply", "LeaseRequest", "LeaseRow", "Lessee", "Lessor"]
 
 SERVICE = "gateway.lease"
 PAUSE = 0.02  # seconds in which wishes are collected before they are sent
@@ -92,7 +92,7 @@ class _Share:
         self.waiting: list[asyncio.Future[None]] = []
 
 
-class Tenancy:
+class Lessee:
     """The worker's side.
 
     Args:
