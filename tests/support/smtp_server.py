@@ -40,6 +40,7 @@ class SmtpServer:
         self._user = user
         self._password = password
         self._server: asyncio.Server | None = None
+        self._sessions: list[SMTP] = []
         self._mail: asyncio.Queue[EmailMessage] = asyncio.Queue()
         self.port = 0
         self.refuse = ""
@@ -61,14 +62,21 @@ class SmtpServer:
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def down(self) -> None:
-        """Listen no more."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
+        """Listen no more, and let go of every connection, in whatever state it is."""
+        if self._server is None:
+            return
+        self._server.close()
+        self._server = None
+        for session in self._sessions:
+            for transport in (session.transport, session._original_transport):
+                if isinstance(transport, asyncio.WriteTransport):
+                    transport.abort()
+        self._sessions.clear()
+        await asyncio.sleep(0)  # what was aborted is closed in the next turn of the loop
 
     def _protocol(self) -> SMTP:
         starttls = self._tls is not None and not self._implicit
-        return SMTP(
+        made = SMTP(
             self,
             hostname="mail.test",
             enable_SMTPUTF8=True,
@@ -78,6 +86,8 @@ class SmtpServer:
             auth_require_tls=not self._implicit,
             loop=asyncio.get_running_loop(),
         )
+        self._sessions.append(made)
+        return made
 
     def _authenticate(self, server: Any, session: Any, envelope: Any, mechanism: str, given: Any) -> AuthResult:
         right = isinstance(given, LoginPassword) and given == LoginPassword(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ import pytest
 import trustme
 from hypothesis import given
 from hypothesis import strategies as st
-from rustcare_plugin_identity.mail import Mail
+from rustcare_plugin_identity.mail import Mail, MailQueue
 from rustcare_plugin_identity.mail import templates as texts
 from rustcare_plugin_identity.plugin import Identity
 from rustcare_sdk.testing import PluginHarness, harness
@@ -119,6 +120,33 @@ async def test_mail_waits_for_a_server_that_is_away() -> None:
         assert (await server.next())["To"] == "anna@b.example"
         assert await _kept(h) == []
         assert server.tried == 1
+
+
+async def test_two_who_send_send_once() -> None:
+    """While a version hands over to the next both look into the queue: each message is one's."""
+    async with SmtpServer() as server, sender(server) as h:
+        mails = h.plugin.mails  # type: ignore[attr-defined]
+        async with h.plugin.ctx.db.transaction() as tx:
+            for number in range(10):
+                await mails.put("default", f"anna{number}@b.example", HELLO, tx)
+        other = MailQueue(
+            h.plugin.ctx.db,
+            mails._now,
+            mails._random,
+            h.plugin.ctx.log,
+            server=mails._server,
+            password=mails._password,
+            house=mails._house,
+            lost=mails._lost,
+        )
+        try:
+            await asyncio.gather(mails.flush(), other.flush())
+            assert len({(await server.next())["To"] for _ in range(10)}) == 10
+            await asyncio.gather(mails.flush(), other.flush())
+        finally:
+            other.close()
+        assert server.tried == 10
+        assert await _kept(h) == []
 
 
 async def test_what_cannot_be_delivered_is_given_up_and_told() -> None:

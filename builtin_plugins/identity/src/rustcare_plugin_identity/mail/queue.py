@@ -1,6 +1,7 @@
 """Mail is on disk until the server has taken it: what is to be sent survives a restart and a server that is away.
 
-A message may go out twice when the process dies between the server's yes and its note of it; it has one Message-ID both
+Whoever sends a message claims it first, so that two (a version that hands over, and the one that takes over) do not both
+send it. It may go out twice when the process dies between the server's yes and its note of it; it has one Message-ID both
 times. What cannot be sent for a day, or is refused for good, is given up, which is told. Where there was nobody to write to,
 a row is put in all the same, and taken out unsent: who asks cannot tell by the time that it takes.
 """
@@ -22,6 +23,8 @@ __all__ = ["MailQueue"]
 _GIVE_UP = 86400.0
 _FIRST_WAIT, _LONGEST_WAIT = 15.0, 3600.0
 _BATCH = 20
+#: Seconds for which a message that is being sent is nobody else's.
+_LEASE = 300.0
 
 
 class MailQueue:
@@ -110,6 +113,12 @@ class MailQueue:
 
     async def _try(self, row: dict[str, object]) -> int:
         id, tenant, recipient = str(row["id"]), str(row["tenant"]), str(row["recipient"])
+        claimed = await self._db.execute(
+            "UPDATE mails SET due = ?, attempts = attempts + 1 WHERE id = ? AND due = ?",
+            (self._now() + _LEASE, id, row["due"]),
+        )
+        if not claimed:
+            return 0
         if not recipient or self._server is None:
             await self._done(id)
             return 0
@@ -135,7 +144,7 @@ class MailQueue:
             await self._lost(tenant, refused.kind)
             return
         due = now + min(_FIRST_WAIT * 2.0 ** min(attempts, 20), _LONGEST_WAIT)
-        await self._db.execute("UPDATE mails SET attempts = ?, due = ? WHERE id = ?", (attempts + 1, due, id))
+        await self._db.execute("UPDATE mails SET due = ? WHERE id = ?", (due, id))
 
     async def _done(self, id: str) -> None:
         await self._db.execute("DELETE FROM mails WHERE id = ?", (id,))
