@@ -73,7 +73,7 @@ async def h() -> AsyncIterator[PluginHarness]:
 @pytest.fixture
 async def admin(h: PluginHarness) -> Api:
     """An administrator."""
-    return await client(h, "root", ["administrator"])
+    return await client(h, "chief", ["administrator"])
 
 
 async def test_the_life_of_an_account(admin: Api) -> None:
@@ -239,13 +239,13 @@ async def test_who_may_write_accounts_may_not_make_administrators(admin: Api) ->
         ("POST", "/accounts", {"name": "bob", "groups": [admins["id"]]}),
         ("PATCH", "/accounts/ada", {"roles": ["administrator"]}),
         ("PATCH", "/accounts/ada", {"groups": [admins["id"]]}),
-        ("PATCH", "/accounts/root", {"password": PASSWORD}),
-        ("POST", "/accounts/root/disable", {}),
-        ("POST", "/accounts/root/reset-mfa", None),
-        ("POST", "/accounts/root/invite", {}),
-        ("POST", "/accounts/root/keys", {"name": "x"}),
-        ("DELETE", "/accounts/root", None),
-        ("DELETE", "/accounts/root/sessions", None),
+        ("PATCH", "/accounts/chief", {"password": PASSWORD}),
+        ("POST", "/accounts/chief/disable", {}),
+        ("POST", "/accounts/chief/reset-mfa", None),
+        ("POST", "/accounts/chief/invite", {}),
+        ("POST", "/accounts/chief/keys", {"name": "x"}),
+        ("DELETE", "/accounts/chief", None),
+        ("DELETE", "/accounts/chief/sessions", None),
         ("POST", "/groups", {"name": "Own", "roles": ["administrator"]}),
         ("PATCH", group, {"add": [ada.id]}),
         ("PUT", f"{group}/members/ada", None),
@@ -304,7 +304,7 @@ def test_what_routes_ask_of_their_callers() -> None:
 
 
 odd = st.sampled_from(
-    ["", "\x00", "a\x00b", "\uffff", "\ufdd0", "x" * 5000, "ada", "root", "default", "ü", "٣", " ", "/", "-1"]
+    ["", "\x00", "a\x00b", "\uffff", "\ufdd0", "x" * 5000, "ada", "chief", "default", "ü", "٣", " ", "/", "-1"]
 )
 text = st.one_of(odd, st.text(max_size=20))
 numbers = st.one_of(st.integers(), st.sampled_from([2**31, 2**53 + 1, 2**63, 2**64, 10**40, -1]))
@@ -357,7 +357,7 @@ async def test_whatever_is_sent_only_declared_errors_come(data: st.DataObject, a
         parts.append(quote(value, safe=""))
     query = {name: data.draw(text, label=name) for name in route.query}
     target = "/".join(parts) + "?" + "&".join(f"{name}={quote(value)}" for name, value in query.items())
-    if "%2F" in target.partition("?")[0] or target.startswith("/identity/v1/accounts/root"):
+    if "%2F" in target.partition("?")[0] or target.startswith("/identity/v1/accounts/chief"):
         return
     body = data.draw(values(wanted), label="body") if wanted is not None else None
     code, status = "", 0

@@ -273,7 +273,7 @@ async def test_code_that_is_no_component_is_refused(load: Load) -> None:
 )
 async def test_a_description_the_kernel_does_not_understand_is_refused(load: Load, wat: Any, text: str) -> None:
     """What a guest says of itself is checked."""
-    with pytest.raises(InvalidCode, match="describes itself|declares a handler with an empty subject"):
+    with pytest.raises(InvalidCode, match=r"describes itself|declares a handler with an empty subject"):
         await load(wat(describe=text))
 
 
