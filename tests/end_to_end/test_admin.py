@@ -18,7 +18,9 @@ import pytest_asyncio
 from rustcare_cli.author.scaffold import write_plugin
 from rustcare_kernel.control import ControlServer
 from rustcare_kernel.package import read_package, write_layout_tar
+from rustcare_plugin_admin.errors import PROBLEMS
 from rustcare_sdk.contracts import identity
+from rustcare_sdk.errors import RustCareError
 
 from tests.support.administrator import Administrator, code_at
 from tests.support.front_door import PASSWORD, FrontDoor, front_door
@@ -105,6 +107,20 @@ async def listening(client: httpx.AsyncClient, query: str = "", last: str = "") 
                     yield id_, json.loads(line[6:])
 
         yield events()
+
+
+async def test_every_error_of_the_kernel_has_a_status() -> None:
+    """What the control API may refuse with is answered with a status of its own, and no other code is spoken of."""
+    from rustcare_kernel import errors
+    from rustcare_kernel.control import ControlUnavailable, _errors
+    from rustcare_kernel.package import PackageError
+
+    known = [value for room in (errors, _errors) for value in vars(room).values() if isinstance(value, type)]
+    raised = {cls.code for cls in known if issubclass(cls, RustCareError) and cls is not RustCareError}
+    raised |= {cls.code for cls in PackageError.__subclasses__()}
+    raised -= {ControlUnavailable.code, errors.DataFolderInUse.code}  # told by the command line itself
+    raised -= {errors.ListenerUnknown.code, errors.LinkBroken.code}  # between the kernel's own processes
+    assert raised - set(PROBLEMS) == set()
 
 
 async def test_who_is_let_in(place: Place) -> None:
