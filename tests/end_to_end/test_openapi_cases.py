@@ -21,8 +21,9 @@ from tests.support.administrator import Administrator, make_administrator
 
 CASES = int(os.environ.get("RUSTCARE_CASES", "2"))
 CHECKS = "not_a_server_error,status_code_conformance,response_schema_conformance,content_type_conformance"
-#: Left out: what ends the session that the requests are made with, and a stream that has no end.
-LEFT_OUT = r"(/me/sessions|/scim/v2/Me$|/admin/v1/events$)"
+#: Left out: what ends the session that the requests are made with, what takes plugins away that answer them (ids are learned
+#: from answers, so the keyring would be disabled sooner or later), and a stream that has no end.
+LEFT_OUT = r"(/me/sessions|/scim/v2/Me$|/admin/v1/plugins/.id.|/admin/v1/events$)"
 
 
 async def test_nothing_is_answered_that_is_not_described(tmp_path: Path) -> None:
