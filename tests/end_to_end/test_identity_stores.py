@@ -6,6 +6,7 @@ import asyncio
 import base64
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,18 @@ async def sign_in(front: Front, secret: bytes) -> Any:
     reply = await front.ask("identity.login.password", {"name": "ann", "password": PASSWORD}, identity.LoginReply, "")
     asked = {"ticket": reply.ticket, "kind": "totp", "answer": code_at(secret, int(time.time()) // 30 + 1)}
     return await front.ask("identity.login.factor", asked, identity.LoginReply, "")
+
+
+@pytest.fixture(autouse=True)
+async def purged(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    """What a test has left in a server that others use too goes at its end."""
+    yield
+    call = getattr(request.node, "callspec", None)
+    if call is not None and call.params.get("store") == "postgres":
+        store = request.getfixturevalue("postgres_dsn")
+        async with Kernel(tmp_path, log_level="silent", only=(), store=store) as kernel:
+            for status in kernel.plugins():
+                await kernel.remove(status.id, purge=True)
 
 
 @pytest.mark.parametrize("store", ["sqlite", "postgres"])
