@@ -1,24 +1,18 @@
-"""A real browser for tests: Debian's Chromium, driven by Playwright, with an authenticator of its own.
-
-Where it is missing, root on Debian installs it here; where that cannot be, the tests are skipped and say why. With `CI=true`
-they fail instead.
-"""
+"""A real browser for tests: Debian's Chromium, driven by Playwright, with an authenticator of its own."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 from axe_playwright_python.base import AXE_SCRIPT
 from playwright.async_api import Browser, BrowserContext, CDPSession, Page, async_playwright
+
+from tests.support.packages import Missing, give_up, installed
 
 __all__ = ["Device", "Violation", "browser", "chromium", "violations"]
 
@@ -40,35 +34,15 @@ _MISSING: list[str] = []
 def chromium() -> str:
     """The path of an installed Chromium; it is installed where that can be, else the test is skipped."""
     if not _MISSING:
-        found = _find() or _install()
-        if found:
-            return found
-    text = f"no Chromium: {_MISSING[0]}"
-    if os.environ.get("CI") == "true":
-        pytest.fail(text, pytrace=False)
-    pytest.skip(text)
+        try:
+            return installed("chromium", _find)
+        except Missing as error:
+            _MISSING.append(str(error))
+    give_up(f"no Chromium: {_MISSING[0]}")
 
 
-def _find() -> str:
-    return next((place for place in _PLACES if Path(place).exists()), "")
-
-
-def _install() -> str:
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        _MISSING.append("it is not installed, and only root on Debian can install it here")
-        return ""
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", "chromium"]):
-        done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=900, check=False
-        )
-        if done.returncode != 0:
-            _MISSING.append(f"`{' '.join(command[:2])}` ended with {done.returncode}")
-            return ""
-    found = _find()
-    if not found:
-        _MISSING.append("it was installed, and is not where it was expected")
-    return found
+def _find() -> str | None:
+    return next((place for place in _PLACES if Path(place).exists()), None)
 
 
 @asynccontextmanager

@@ -1,23 +1,17 @@
-"""A real nginx on a free port, with a configuration of the test's own, in the foreground and without root.
-
-Where it is missing, root on Debian installs it here; where that cannot be, the tests are skipped and say why. With `CI=true`
-they fail instead.
-"""
+"""A real nginx on a free port, with a configuration of the test's own, in the foreground and without root."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import shutil
 import socket
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 from pathlib import Path
 
-import pytest
+from tests.support.packages import Missing, give_up, installed
 
 __all__ = ["nginx"]
 
@@ -44,32 +38,22 @@ http {{
 """
 
 
+def _find() -> str | None:
+    return shutil.which("nginx") or (str(_PLACE) if _PLACE.exists() else None)
+
+
 @cache
 def _found() -> tuple[str, str]:
     """The program, or else why it is not here."""
-    found = shutil.which("nginx") or (str(_PLACE) if _PLACE.exists() else "")
-    if found:
-        return found, ""
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        return "", "it is not installed, and only root on Debian can install it here"
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", "nginx-light"]):
-        done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=900, check=False
-        )
-        if done.returncode != 0:
-            return "", f"`{' '.join(command[:2])}` ended with {done.returncode}"
-    return (str(_PLACE), "") if _PLACE.exists() else ("", "it was installed, and is not where it was expected")
+    try:
+        return installed("nginx-light", _find), ""
+    except Missing as error:
+        return "", str(error)
 
 
 def _program() -> str:
     program, why = _found()
-    if not program:
-        text = f"no nginx: {why}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(text, pytrace=False)
-        pytest.skip(text)
-    return program
+    return program or give_up(f"no nginx: {why}")
 
 
 @asynccontextmanager

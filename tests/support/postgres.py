@@ -22,9 +22,12 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.support.packages import Missing, give_up, installed
+
 _VARIABLE = "RUSTCARE_TEST_POSTGRES"
 _FOLDER = "rustcare-pg-"
-_MISSING: list[str] = []  # why there is no server, for the summary
+_NO_SERVER = "no PostgreSQL: "
+_MISSING: list[str] = []  # why there is no server, found out once
 
 
 class NoServer(Exception):
@@ -103,13 +106,11 @@ def postgres_dsn(request: pytest.FixtureRequest) -> str:
 def _create() -> PostgresServer:
     if not _MISSING:
         try:
-            return _start(_binaries() or _install())
-        except (NoServer, OSError, subprocess.SubprocessError) as error:
+            keep = ("-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold")
+            return _start(installed("postgresql", _binaries, *keep, prepare=_no_cluster))
+        except (NoServer, Missing, OSError, subprocess.SubprocessError) as error:
             _MISSING.append(str(error) or type(error).__name__)
-    text = f"no PostgreSQL: {_MISSING[0]}; name a server with {_VARIABLE}, or install its binaries"
-    if os.environ.get("CI") == "true":
-        pytest.fail(text, pytrace=False)
-    pytest.skip(text)
+    give_up(f"{_NO_SERVER}{_MISSING[0]}; name a server with {_VARIABLE}, or install its binaries")
 
 
 def _binaries() -> Path | None:
@@ -132,29 +133,12 @@ def _number(text: str) -> float:
         return 0.0
 
 
-def _install() -> Path:
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise NoServer("its binaries are not installed, and only root on Debian can install them here")
-    # The package would make a cluster of its own and start it: tell it not to.
+def _no_cluster() -> None:
+    """The package would make a cluster of its own and start it: tell it not to."""
     settings = Path("/etc/postgresql-common/createcluster.conf")
     if not settings.exists():
         settings.parent.mkdir(parents=True, exist_ok=True)
         settings.write_text("create_main_cluster = false\nstart_conf = 'manual'\n")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    keep = ["-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold"]
-    for command in (
-        ["apt-get", "update"],
-        ["apt-get", "install", "-y", "--no-install-recommends", *keep, "postgresql"],
-    ):
-        done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=600, check=False
-        )
-        if done.returncode != 0:
-            raise NoServer(f"`{' '.join(command[:2])}` ended with {done.returncode}")
-    place = _binaries()
-    if place is None:
-        raise NoServer("it was installed, and its binaries are not where they were expected")
-    return place
 
 
 def _clear_orphans(binaries: Path) -> None:
@@ -205,10 +189,11 @@ def _user() -> str:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Generator[None]:
     """Say in the last lines what was left out, so that a green run cannot hide it."""
     yield
-    if not _MISSING:
-        return
     reports = terminalreporter.stats.get("skipped", []) + terminalreporter.stats.get("error", [])
-    count = sum("no PostgreSQL: " in str(report.longrepr) for report in reports)
+    missed = [str(report.longrepr) for report in reports if _NO_SERVER in str(report.longrepr)]
+    if not missed:
+        return
+    why = missed[0].partition(_NO_SERVER)[2].partition(";")[0]
     terminalreporter.section("PostgreSQL", sep="!", yellow=True, bold=True)
-    terminalreporter.write_line(f"{count} tests need a PostgreSQL server and did NOT run: {_MISSING[0]}", yellow=True)
+    terminalreporter.write_line(f"{len(missed)} tests need a PostgreSQL server and did NOT run: {why}", yellow=True)
     terminalreporter.write_line(f"Name a server with {_VARIABLE}, or install PostgreSQL's binaries.", yellow=True)

@@ -1,8 +1,4 @@
-"""A real PKCS#11 token for tests: the fixture `softhsm`, a SoftHSM2 token of its own in a temporary folder.
-
-Uses the installed softhsm2; as root on Debian it installs the package. Where neither can be, the tests are skipped with
-the reason. With `CI=true` they fail instead.
-"""
+"""A real PKCS#11 token for tests: the fixture `softhsm`, a SoftHSM2 token of its own in a temporary folder."""
 
 from __future__ import annotations
 
@@ -14,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.support.packages import Missing, give_up, installed
 
 _PLACES = (
     "/usr/lib/softhsm/libsofthsm2.so",
@@ -64,7 +62,10 @@ class SoftHsm:
 def softhsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftHsm]:
     """SoftHSM2 with a folder of its own."""
     pytest.importorskip("pkcs11", reason="python-pkcs11 is not installed")
-    module = _module() or _install()
+    try:
+        module = installed("softhsm2", _module)
+    except Missing as error:
+        give_up(f"no SoftHSM2: {error}")
     before = os.environ.get("SOFTHSM2_CONF")
     yield SoftHsm(module, tmp_path_factory.mktemp("softhsm"))
     if before is None:
@@ -73,29 +74,7 @@ def softhsm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftHsm]:
         os.environ["SOFTHSM2_CONF"] = before
 
 
-def _module() -> str:
+def _module() -> str | None:
     if shutil.which("softhsm2-util") is None:
-        return ""
-    return next((place for place in _PLACES if Path(place).exists()), "")
-
-
-def _install() -> str:
-    why = "its binaries are not installed, and only root on Debian can install them here"
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", "softhsm2"]):
-            done = subprocess.run(
-                command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=600, check=False
-            )
-            if done.returncode != 0:
-                why = f"`{' '.join(command[:2])}` ended with {done.returncode}"
-                break
-        else:
-            module = _module()
-            if module:
-                return module
-            why = "it was installed, and its library is not where it was expected"
-    text = f"no SoftHSM2: {why}"
-    if os.environ.get("CI") == "true":
-        pytest.fail(text, pytrace=False)
-    pytest.skip(text)
+        return None
+    return next((place for place in _PLACES if Path(place).exists()), None)
