@@ -11,7 +11,7 @@ import pytest
 from rustcare_cli.app import app, command_names
 from typer.testing import CliRunner
 
-from cli.tests.helpers import rustcare, rustcare_json
+from cli.tests.helpers import ENVIRONMENT, rustcare, rustcare_json
 
 PROMISED = {
     "demo",
@@ -139,3 +139,33 @@ def test_json_is_json(tmp_path: Path) -> None:
     done = rustcare("plugin", "new", "ward-bell", "--into", tmp_path / "w", "--json")
     assert json.loads(done.stdout)["files"][0] == ".gitignore"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["plugin", "list", "--data", "DIR"],
+        ["user", "list", "--data", "DIR"],
+        ["plugin", "list", "--url", "http://localhost:9"],
+    ],
+    ids=["socket", "service", "remote"],
+)
+def test_a_command_for_a_running_kernel_loads_none(arguments: list[str], tmp_path: Path) -> None:
+    """Who only talks to a kernel does not wait until one is imported: neither it, nor asyncio, nor a sandbox."""
+    script = (
+        "import sys\n"
+        "from rustcare_cli.__main__ import main\n"
+        "try: main()\n"
+        "except SystemExit as end: print(end.code)\n"
+        "print(' '.join(sys.modules))\n"
+    )
+    given = [str(tmp_path) if item == "DIR" else item for item in arguments]
+    environment = {**ENVIRONMENT, "XDG_CONFIG_HOME": str(tmp_path), "RUSTCARE_TOKEN": "none"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, *given], capture_output=True, text=True, check=True, env=environment
+    )
+    code, modules = done.stdout.splitlines()
+    assert code == "1", done.stderr
+    loaded = set(modules.split())
+    assert "rustcare_kernel.control._client" in loaded or "--url" in given
+    assert not loaded & {"rustcare_kernel.kernel", "rustcare_kernel.control._methods", "asyncio", "wasmtime", "sqlite3"}

@@ -34,8 +34,31 @@ The rooms, lowest floor first; when a room is imported, it imports only from tho
     control/        the operator's API on a Unix socket: what the CLI talks to
 """
 
-from .installer import CapabilityAsked, Inspection
-from .kernel import Kernel, PluginStatus
-from .states import State
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .installer import CapabilityAsked, Inspection
+    from .kernel import Kernel, PluginStatus
+    from .states import State
 
 __all__ = ["CapabilityAsked", "Inspection", "Kernel", "PluginStatus", "State"]
+
+_ROOMS = {
+    "CapabilityAsked": "installer",
+    "Inspection": "installer",
+    "Kernel": "kernel",
+    "PluginStatus": "kernel",
+    "State": "states",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is asked for (PEP 562).
+
+    Whoever wants one room, as a command that talks to a kernel elsewhere wants `control`, need not load a whole kernel.
+    """
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f".{_ROOMS[name]}", __name__), name)
+    return found

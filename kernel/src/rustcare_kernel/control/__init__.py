@@ -12,12 +12,16 @@ The socket is created with mode 0600 before it can be connected to, and whoever 
 holding the connection is holding the operator's rights, so there is nothing further to log in to.
 """
 
-from ._client import ControlClient
-from ._errors import ControlError, ControlUnavailable, DigestNotConsented
-from ._methods import METHODS, change_of, inspection_of
-from ._protocol import SOCKET_NAME
-from ._server import ControlServer
-from ._watch import Stream, Watch
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ._client import ControlClient
+    from ._errors import ControlError, ControlUnavailable, DigestNotConsented
+    from ._methods import METHODS, change_of, inspection_of
+    from ._protocol import SOCKET_NAME
+    from ._server import ControlServer
+    from ._watch import Stream, Watch
 
 __all__ = [
     "METHODS",
@@ -32,3 +36,25 @@ __all__ = [
     "change_of",
     "inspection_of",
 ]
+
+_ROOMS = {
+    "METHODS": "_methods",
+    "SOCKET_NAME": "_protocol",
+    "ControlClient": "_client",
+    "ControlError": "_errors",
+    "ControlServer": "_server",
+    "ControlUnavailable": "_errors",
+    "DigestNotConsented": "_errors",
+    "Stream": "_watch",
+    "Watch": "_watch",
+    "change_of": "_methods",
+    "inspection_of": "_methods",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is asked for (PEP 562): the client needs no kernel, and must not wait for one."""
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f".{_ROOMS[name]}", __name__), name)
+    return found
