@@ -238,12 +238,38 @@ async def test_a_browser_is_sent_to_sign_in_and_errors_are_pages() -> None:
         answer = await gate.ask("GET", "/t/north/home")
         assert answer.headers["location"] == "/t/north/login?next=/t/north/home"
         answer = await gate.ask("GET", "/safe", who="ann")
-        assert (answer.status_code, answer.headers["location"]) == (303, "/login/step-up?next=/safe")
+        assert (answer.status_code, answer.headers["location"]) == (303, "/login/step-up?next=/safe&aal=2")
         gate.answer("/lost", ServiceError("acme.lost", "<gone>"))
         answer = await gate.ask("GET", "/lost", who="ann")
         assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
         assert "&lt;gone&gt;" in answer.text
         assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_nobody_loses_their_way_by_signing_in() -> None:
+    """The way back has the query; who sent a form comes back to its page, and to the start where there is none. Who has only
+    to show again what they have shown is not asked for a level."""
+    rows = [
+        row("GET", "/device", browser=True),
+        row("POST", "/device", browser=True),
+        row("POST", "/device/end", browser=True),
+        row("GET", "/data"),
+        row("POST", "/data", browser=True),
+        row("GET", "/keys", browser=True, fresh=60.0),
+    ]
+    async with gateway_plugin(*rows, tenants=TWO) as gate:
+        for method, path, back in (
+            ("GET", "/device?code=ABCD-EFGH&x=%26", "/device%3Fcode%3DABCD-EFGH%26x%3D%2526"),
+            ("POST", "/device?x=1", "/device"),
+            ("POST", "/t/north/device", "/t/north/device"),
+            ("POST", "/device/end", "/"),
+            ("POST", "/data", "/"),
+        ):
+            location = (await gate.ask(method, path)).headers["location"]
+            assert location.partition("?next=")[2] == back, path
+        gate.person("ann", authenticated=1.0)
+        answer = await gate.ask("GET", "/keys", who="ann")
+        assert answer.headers["location"] == "/login/step-up?next=/keys"
 
 
 async def test_a_page_of_another_origin_cannot_act_with_a_session() -> None:

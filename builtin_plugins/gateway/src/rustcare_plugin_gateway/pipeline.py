@@ -120,7 +120,7 @@ class Pipeline:
             # An answer that has begun cannot become another one: the server ends the connection.
             if visit.sent:
                 raise
-            await self._refuse(visit, error, send)
+            await self._refuse(visit, error, send, scope["query_string"])
         finally:
             entry = visit.entry
             ended = _monotonic() - started
@@ -375,11 +375,18 @@ class Pipeline:
             if not message.get("more_body", False):
                 return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def _refuse(self, visit: Visit, error: Exception, send: Send) -> None:
+    async def _refuse(self, visit: Visit, error: Exception, send: Send, query: bytes) -> None:
         if not isinstance(error, RustCareError) or isinstance(error, HandlerFailed):
             self.failed(visit, error)
         self.counters.refused(error.code if isinstance(error, RustCareError) else "gateway.failed")
-        await self.refusals.write(visit, error, send)
+        await self.refusals.write(visit, error, send, self._back(visit, query))
+
+    def _back(self, visit: Visit, query: bytes) -> str:
+        """Where somebody who has to sign in goes on: at the page that they asked for, or whose form they sent."""
+        if visit.method in ("GET", "HEAD"):
+            return visit.prefix + visit.path + (f"?{query.decode('latin-1')}" if query else "")
+        found = self.routes.router.find("GET", visit.path)
+        return visit.prefix + visit.path if found is not None and found[0].browser else "/"
 
     async def settle(self) -> None:
         """Write what is waiting to be recorded, for as long as that makes progress."""

@@ -29,8 +29,12 @@ class Refusals:
         self._login = login
         self._step_up = step_up
 
-    async def write(self, visit: Visit, error: Exception, send: Send) -> None:
-        """Send an error."""
+    async def write(self, visit: Visit, error: Exception, send: Send, back: str = "/") -> None:
+        """Send an error.
+
+        Args:
+            back: where a browser goes on when its user has signed in, or shown more, with its query.
+        """
         entry = visit.entry
         if entry is None:
             problem = problem_of(error, NO_CODES, visit.id)
@@ -44,8 +48,9 @@ class Refusals:
         where = ""
         if page and isinstance(error, (Unauthenticated, AssuranceTooLow)):
             login = self._login if isinstance(error, Unauthenticated) else self._step_up
-            back = visit.prefix + visit.path if visit.method in ("GET", "HEAD") else "/"
             where = f"{visit.prefix}{login}?next={quote(back, safe='/')}"
+            if entry is not None and isinstance(error, AssuranceTooLow) and visit.caller.aal < entry.aal:
+                where += f"&aal={entry.aal}"  # else they only have to show again what they have shown before
             fields = []
         await self._answers.problem(visit, problem, fields, send, page=page, see_other=where)
 
