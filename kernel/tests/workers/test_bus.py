@@ -148,3 +148,20 @@ async def test_a_confirmed_publish_waits_for_workers(tmp_path: Path) -> None:
         delivery = await publishing
         assert delivery is not None
         assert (delivery.receivers, delivery.handled, delivery.failures) == (4, 4, ())
+
+
+async def test_an_event_that_cannot_cross_fails_alone(tmp_path: Path) -> None:
+    """What JSON cannot hold, and what is too large, fails for the workers' subscribers only; later events reach them."""
+    logged: list[dict[str, object]] = []
+    async with office(tmp_path, logged=logged) as desk:
+        pids = desk.pids()
+        for data in (object(), "x" * (65 << 20)):
+            delivery = await asyncio.wait_for(desk.kernel.publish("news.x", data, confirm=True), 30)
+            assert delivery is not None
+            assert (delivery.receivers, delivery.handled) == (4, 2), "the primary's own subscribers take it as it is"
+            assert delivery.failures == ("bus.invalid-payload",) * 2
+            await desk.kernel.publish("news.x", data)
+        assert (await desk.kernel.publish("news.x", "after", confirm=True)).handled == 4  # type: ignore[union-attr]
+        assert await seen(desk, 2) == [["after"]] * 2
+        assert desk.pids() == pids, "no worker was taken for hung"
+    assert [line["error"] for line in logged if line["event"] == "handler failed"] == ["bus.invalid-payload"] * 8

@@ -263,3 +263,14 @@ def test_an_own_error_keeps_its_code() -> None:
     assert failed(3, ServiceError("acme.x", "text", hint="h", address="a")) == frames.Failed(
         3, "acme.x", "text", "h", "a"
     )
+
+
+async def test_what_cannot_be_written_is_refused_and_the_link_goes_on() -> None:
+    """Half a frame is taken back: what was sent before and what is sent after come in as they were."""
+    async with linked() as (primary, worker):
+        worker.link.send(frames.Handled(1, ""))
+        for event in ("\ud800", 2**70):
+            with pytest.raises(InvalidPayload):
+                worker.link.send(frames.Log("a", "info", event, b"x" * 5000))  # type: ignore[arg-type]
+        worker.link.send(frames.Handled(2, ""))
+        assert await primary.has(2) == [frames.Handled(1, ""), frames.Handled(2, "")]

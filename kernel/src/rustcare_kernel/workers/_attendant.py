@@ -215,7 +215,6 @@ class Attendant:
     def _deliver(self, wire: int, message: Message[Any]) -> int:
         self._number += 1
         number = self._number
-        self._sent[number] = self._wires[wire]
         headers = None if message.headers is NO_HEADERS else dict(message.headers)
         payload = self._pool.payload(message)
         self.link.send(
@@ -223,6 +222,7 @@ class Attendant:
                 number, wire, message.subject, message.source, message.call, message.time, headers, message.uid, payload
             )
         )
+        self._sent[number] = self._wires[wire]
         return number
 
     def _handled(self, frame: frames.Handled) -> None:

@@ -69,13 +69,23 @@ class Link(asyncio.BufferedProtocol):
     # out
 
     def send(self, frame: Any) -> None:
-        """Send a frame with this turn's batch. Raises InvalidPayload when it is too large; nothing on a closed link."""
+        """Send a frame with this turn's batch; nothing on a closed link.
+
+        Raises InvalidPayload when it is too large, or has what cannot be written (half a surrogate pair, say).
+        """
         if self.closed:
             return
         out = self._out
         start = len(out)
         out += _NO_HEAD
-        _encode_into(frame, out, start + _HEAD.size)
+        try:
+            _encode_into(frame, out, start + _HEAD.size)
+        except (TypeError, ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
+            del out[start:]  # half a frame would make nonsense of all that follow
+            raise InvalidPayload(
+                f"expected what can be written for another process, got something else ({type(error).__name__})",
+                hint="headers are text",
+            ) from None
         size = len(out) - start - _HEAD.size
         if size > self.MAX:
             del out[start:]

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import pluggy
 from rustcare_sdk import hookspecs
-from rustcare_sdk.errors import RustCareError
+from rustcare_sdk.errors import InvalidPayload, RustCareError
 from rustcare_sdk.manifest import Manifest
 
 from rustcare_kernel.accounting import Accounting, Counted
@@ -56,7 +56,12 @@ class _Logs(Logs):
             said = _encoder.encode(fields)
         except Exception:  # an object whose text fails: what it is at least
             said = _encoder.encode({str(name): type(value).__name__ for name, value in fields.items()})
-        self._link.send(frames.Log(plugin, level, event, said))
+        try:
+            self._link.send(frames.Log(plugin, level, event, said))
+        except InvalidPayload as error:  # whoever logs is not to fail for it
+            self._link.send(
+                frames.Log(plugin, level, "a log entry could not be told", _encoder.encode(describe(error)))
+            )
 
 
 class Node:

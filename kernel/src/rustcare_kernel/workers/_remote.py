@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
+from rustcare_sdk.errors import RustCareError
 from rustcare_sdk.message import Message
 from rustcare_sdk.plugin import Handler
 
@@ -30,7 +30,8 @@ class RemoteSubscription(Subscription):
     """The subscribers behind one wire of a worker.
 
     Args:
-        deliver: sends a message and gives the number under which it is acknowledged (see `handled`).
+        deliver: sends a message and gives the number under which it is acknowledged (see `handled`), or raises
+            InvalidPayload for one that cannot cross.
     """
 
     WINDOW = 64  # messages under way
@@ -69,7 +70,7 @@ class RemoteSubscription(Subscription):
                 message = entry.message if type(entry) is Confirmation else entry
                 try:
                     number = self._deliver(message)
-                except msgspec.MsgspecError as error:
+                except RustCareError as error:  # it cannot cross; whoever comes next can
                     self._fail(entry, message, error)
                 else:
                     self._flying[number] = entry
@@ -81,11 +82,8 @@ class RemoteSubscription(Subscription):
     async def _run_lanes(self) -> None:
         await self._run()  # lanes are the worker's business
 
-    def _fail(self, entry: Entry, message: Message[Any], error: BaseException) -> None:
-        self._running -= 1
-        self.size -= 1
-        if type(entry) is Confirmation:
-            entry.done(getattr(error, "code", type(error).__name__))
+    def _fail(self, entry: Entry, message: Message[Any], error: RustCareError) -> None:
+        self._through(entry, error.code)
         self._bus.report(self.owner, message.subject, error)
 
     def handled(self, number: int, code: str) -> None:
@@ -93,15 +91,18 @@ class RemoteSubscription(Subscription):
         entry = self._flying.pop(number, None)
         if entry is None:
             return
+        self._through(entry, code)
+        if self._free is not None and not self._free.done():
+            self._free.set_result(None)
+        self._settled()
+
+    def _through(self, entry: Entry, code: str) -> None:
         self._running -= 1
         self.size -= 1
         if type(entry) is Confirmation:
             entry.done(code)
         if self._publishers:
             self._admit()
-        if self._free is not None and not self._free.done():
-            self._free.set_result(None)
-        self._settled()
 
     def overdue(self, now: float, patience: float) -> bool:
         """Whether some publisher has waited for this worker for so many seconds of the clock that says `now`."""
