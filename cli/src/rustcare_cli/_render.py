@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,8 +13,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 from rustcare_sdk.errors import RustCareError
 
+from ._table import layout, safe
+
 if TYPE_CHECKING:
     from rich.console import Console
+
+#: What JSON need not escape and a terminal must not get: control characters beyond ASCII, and those that turn writing.
+_RAW = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 __all__ = ["busy", "is_terminal", "note", "print_json", "say", "show_error", "table"]
 
@@ -57,7 +63,8 @@ def _console(stream: IO[str]) -> Console:
 
 def print_json(data: Any) -> None:
     """One JSON value on standard output."""
-    sys.stdout.write(json.dumps(data, ensure_ascii=False, default=str) + "\n")
+    text = _RAW.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(data, ensure_ascii=False, default=str))
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 
@@ -72,6 +79,7 @@ def note(text: str, style: str = "dim") -> None:
 
 
 def _line(stream: IO[str], text: str, style: str) -> None:
+    text = safe(text, lines=True)
     if style and is_terminal(stream):
         _console(stream).print(text, style=style, markup=False, soft_wrap=True)
     else:
@@ -85,34 +93,29 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str =
     if not cells and empty:
         say(empty)
         return
+    if title:
+        say(title, "bold")
     if is_terminal():
-        from rich import box
-        from rich.table import Table
         from rich.text import Text
 
-        shown = Table(
-            title=title or None,
-            title_justify="left",
-            box=box.SIMPLE_HEAD,
-            pad_edge=False,
-            title_style="bold",
-            show_edge=False,
-        )
-        for name in columns:
-            number = bool(cells) and all(row[columns.index(name)].replace(",", "").isdigit() for row in cells)
-            shown.add_column(name, justify="right" if number else "left", overflow="fold")
-        for row in cells:
-            shown.add_row(*(Text(cell, style=_STATES.get(cell, "")) for cell in row))
-        _console(sys.stdout).print(shown)
+        console = _console(sys.stdout)
+        styles = {"head": "bold", "rule": "dim", "name": "dim"}
+        for line in layout(columns, cells, console.width):
+            shown = Text.assemble(*((text, styles.get(kind, _STATES.get(text, ""))) for text, kind in line))
+            shown.rstrip()
+            console.print(shown, soft_wrap=True)
         return
-    if title:
-        say(title)
     widths = [max(len(line[number]) for line in [list(columns), *cells]) for number in range(len(columns))]
-    for line in [[name.upper() for name in columns], *cells]:
-        say("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    for row in [[name.upper() for name in columns], *cells]:
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _text(value: Any) -> str:
+    """A cell: one line, nothing that a terminal would obey."""
+    return safe(_plain(value))
+
+
+def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -146,19 +149,20 @@ def show_error(error: RustCareError, *, as_json: bool) -> None:
         body = {"code": error.code, "message": error.message, "hint": error.hint, "address": error.address}
         print_json({"error": body})
         return
-    where = f"{error.address}: " if error.address else ""
+    where = f"{safe(error.address)}: " if error.address else ""
+    message, hint = safe(error.message, lines=True), safe(error.hint or "", lines=True)
     if is_terminal(sys.stderr):
         from rich.text import Text
 
         console = _console(sys.stderr)
-        console.print(Text.assemble(("error: ", "bold red"), (where, "bold"), error.message), soft_wrap=True)
-        if error.hint:
-            console.print(Text.assemble(("hint:  ", "bold cyan"), error.hint), soft_wrap=True)
+        console.print(Text.assemble(("error: ", "bold red"), (where, "bold"), message), soft_wrap=True)
+        if hint:
+            console.print(Text.assemble(("hint:  ", "bold cyan"), hint), soft_wrap=True)
         console.print(Text(f"code:  {error.code}", style="dim"), soft_wrap=True)
         return
-    sys.stderr.write(f"error: {where}{error.message}\n")
-    if error.hint:
-        sys.stderr.write(f"hint:  {error.hint}\n")
+    sys.stderr.write(f"error: {where}{message}\n")
+    if hint:
+        sys.stderr.write(f"hint:  {hint}\n")
     sys.stderr.write(f"code:  {error.code}\n")
 
 

@@ -89,7 +89,7 @@ def _show_capabilities(capabilities: list[dict[str, Any]]) -> None:
             item["use"],
             item["right"] + (f" (tenant {item['tenant']})" if item["tenant"] else ""),
             item["used"],
-            item["denied"],
+            item["denied"] or "",
             item["reason"],
         )
         for item in capabilities

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -75,7 +76,7 @@ def status(data: Data = DEFAULT_DATA, json: Json = False) -> None:
             ("kernel", f"{found['version']}, process {found['pid']}, up {span(found['uptime_s'])}"),
             ("data", f"{found['data_dir']} ({found['store']})"),
             ("memory", size(found["rss_bytes"])),
-            ("services", ", ".join(name for name in found["services"] if not name.startswith("http.route.")) or "none"),
+            ("services", _by_first_word(found["services"]) or "none"),
             *([("workers", ", ".join(map(_worker, found["workers"])))] if found.get("workers") else []),
             ("capability uses", found["capability_uses"]),
         ]
@@ -104,6 +105,14 @@ def status(data: Data = DEFAULT_DATA, json: Json = False) -> None:
         ],
         empty="No plugins are installed.",
     )
+
+
+def _by_first_word(services: list[str]) -> str:
+    """How many services there are whose names begin alike; there are hundreds. --json has each name."""
+    counts = Counter(name.partition(".")[0] for name in services if not name.startswith("http.route."))
+    routes = sum(name.startswith("http.route.") for name in services)
+    shown = [f"{word} {count}" for word, count in sorted(counts.items())] + ([f"routes {routes}"] if routes else [])
+    return ", ".join(shown)
 
 
 def _worker(worker: dict[str, Any]) -> str:
