@@ -314,6 +314,66 @@ async def test_a_lost_lease_stops_the_publishing(receiver: Any, connect: Any, me
         assert got == ["1", "2"]
 
 
+async def test_an_idle_receiver_uses_nothing(
+    receiver: Any, connect: Any, message: Any, settled: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With nothing to publish it gives up the lease, and reads neither clock nor database; what comes then is published."""
+    monkeypatch.setattr(dispatching, "IDLE", 0.05)
+    monkeypatch.setattr(dispatching, "TICK", 0.005)
+    async with receiver() as h, connect(h) as client:
+        dispatcher = h.plugin.dispatcher
+        got: list[str] = []
+        h.subscribe("hl7.>", lambda m: got.append(m.data.control_id))
+        await feed(client, [message("1")])
+        await settled(h)
+        monkeypatch.setattr(dispatching, "SOONEST", 1000.0)  # nobody else stores anything here
+        monkeypatch.setattr(dispatching, "LATEST", 1000.0)
+        async with seen(dispatcher.lease, "release"):
+            pass
+        await h.request(hl7.MESSAGES, hl7.MessagesRequest())  # behind the release, in the same database
+        used, ticks, ticked = len(h.capabilities_used), 0, asyncio.Event()
+
+        def counted(now: float) -> None:
+            nonlocal ticks
+            ticks += 1
+            if ticks == 50:
+                ticked.set()
+
+        monkeypatch.setattr(dispatcher, "_probe", counted)
+        await asyncio.wait_for(ticked.wait(), 20)
+        assert h.capabilities_used[used:] == []
+        assert not dispatcher.lease.held
+        await feed(client, [message("2")])
+        await settled(h)
+        assert got == ["1", "2"]
+
+
+async def test_what_another_process_left_is_found(
+    receiver: Any, connect: Any, message: Any, settled: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An idle receiver publishes what somebody else stored and did not publish, without being told."""
+    monkeypatch.setattr(dispatching, "IDLE", 0.05)
+    monkeypatch.setattr(dispatching, "TICK", 0.005)
+    monkeypatch.setattr(dispatching, "SOONEST", 0.01)
+    async with receiver() as h, connect(h) as client:
+        got: list[str] = []
+        told = asyncio.Event()
+
+        def take(event: Any) -> None:
+            got.append(event.data.control_id)
+            if len(got) == 2:
+                told.set()
+
+        h.subscribe("hl7.>", take)
+        await feed(client, [message("1")])
+        await settled(h)
+        async with seen(h.plugin.dispatcher.lease, "release"):
+            pass
+        await h.database.execute("UPDATE messages SET status = 'received'")
+        await asyncio.wait_for(told.wait(), 20)
+        assert got == ["1", "1"]
+
+
 async def test_a_revoked_right_stops_publishing_and_loses_nothing(
     receiver: Any, connect: Any, message: Any, settled: Any
 ) -> None:

@@ -3,6 +3,9 @@
 Order: the messages of one patient are published one after the other, each after the one before was handled or given up;
 different patients side by side, up to a window. A failing message is tried again with growing delays and holds up only
 its own patient, until it is marked `failed`. What was not marked when the process ended is published again, in order.
+
+With nothing to publish it uses nothing: uses are counted, and counts are entries of the audit log. The lease is given up,
+and what another process may have left in the database is looked for more and more rarely.
 """
 
 from __future__ import annotations
@@ -39,6 +42,10 @@ BYTES = 64 * 1024 * 1024
 TICK = 0.25
 RESCAN = 30.0
 STAND_BACK = 0.5
+#: With nothing to do for so many seconds, the lease is for whoever has something.
+IDLE = 5.0
+#: What others may have stored is looked for after a tenth of the time without work, but within these seconds.
+SOONEST, LATEST = 1.0, 300.0
 PATIENCE = 3.0
 #: Outcomes are written down together: after so many seconds, or at once when there are so many.
 GATHER = 0.02
@@ -85,7 +92,7 @@ class Dispatcher:
         self._seen: dict[str, float] = {}
         self._finished: list[tuple[int, str, int, str]] = []
         self._began = time.monotonic()
-        self._scanned = self._looked = self._began
+        self._scanned = self._looked = self._worked = self._began
         self._stand_back = 0.0
         self._paused = False
         self._stopped = False
@@ -97,6 +104,7 @@ class Dispatcher:
 
     def stored(self, _count: int) -> None:
         """There are new messages on disk."""
+        self._worked = time.monotonic()
         self._more = True
         self._quiet.clear()
         self._wake.set()
@@ -108,6 +116,7 @@ class Dispatcher:
 
     async def take_over(self) -> None:
         """Take the lease now, if it is free: the version before has just given it up."""
+        self._worked = time.monotonic()
         await self._may_publish()
         self._wake.set()
 
@@ -152,7 +161,12 @@ class Dispatcher:
             while not self._stopped:
                 await self._wake.wait()
                 self._wake.clear()
-                if self._paused or not await self._may_publish():
+                if self._paused:
+                    continue
+                if not self._tracked and not await self._waiting():
+                    await self._rest()
+                    continue
+                if not await self._may_publish():
                     continue
                 await self._load()
                 self._start()
@@ -187,10 +201,27 @@ class Dispatcher:
             if now - self._scanned > (RESCAN if self._tracked else 1.0):
                 self._scanned = now
                 self._cursor = 0  # another node may have stored something before the cursor
-            if now - self._looked > 1.0:
+            if now - self._looked > min(LATEST, max(SOONEST, (now - self._worked) / 10)):
                 self._looked = now
                 self._more = True  # the version before, or another node, may have stored something
             self._wake.set()
+
+    async def _waiting(self) -> bool:
+        """Whether there may be something to publish. Without the lease that is looked up first, else it were taken in vain."""
+        if self._more and not self.lease.held:
+            self._more = False  # before the query: what is stored while it runs sets it again
+            if await self._store.waiting():
+                self._more = True
+        return self._more
+
+    async def _rest(self) -> None:
+        """Nothing is to be done: after a while another may have the lease."""
+        self._quiet.set()
+        if self.lease.held and time.monotonic() - self._worked > IDLE:
+            try:
+                await self.lease.release()
+            except RustCareError as error:  # it expires
+                self.last_error = error.code
 
     async def _may_publish(self) -> bool:
         if not self.lease.held and time.monotonic() < self._stand_back:
@@ -219,6 +250,8 @@ class Dispatcher:
             rows = await self._store.pending(self._cursor, self._page)
             if len(rows) == self._page:
                 self._more = True
+            if rows:
+                self._worked = time.monotonic()
             for row in rows:
                 self._cursor = row["id"]
                 if row["id"] not in self._tracked:
@@ -302,6 +335,7 @@ class Dispatcher:
     # what becomes of a message
 
     def _finish(self, item: _Item, status: str, error: str) -> None:
+        self._worked = time.monotonic()
         self._finished.append((item.id, status, item.attempts, error))
         self._finished_some.set()
         self._lanes.release(item)

@@ -6,6 +6,7 @@ a process of this machine that no longer runs (after kill -9), else when the lea
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import Callable
@@ -57,6 +58,8 @@ class Lease:
         self.owner = f"{process_identity()}/{token}"
         self.held = False
         self._until = 0.0
+        # One after the other: else the row could be free while this process takes it for its own.
+        self._turn = asyncio.Lock()
 
     @property
     def safe(self) -> bool:
@@ -70,6 +73,10 @@ class Lease:
 
     async def acquire(self) -> bool:
         """Take or renew the lease if that is possible now."""
+        async with self._turn:
+            return await self._acquire()
+
+    async def _acquire(self) -> bool:
         now = self._now().timestamp()
         row = await self._db.fetch_one("SELECT owner, expires FROM lease WHERE name = ?", (self._name,))
         if row is None:
@@ -91,8 +98,9 @@ class Lease:
 
     async def release(self) -> None:
         """Let the next one have it at once."""
-        if self.held:
-            self.held = False
-            await self._db.execute(
-                "UPDATE lease SET owner = '', expires = 0 WHERE name = ? AND owner = ?", (self._name, self.owner)
-            )
+        async with self._turn:
+            if self.held:
+                self.held = False
+                await self._db.execute(
+                    "UPDATE lease SET owner = '', expires = 0 WHERE name = ? AND owner = ?", (self._name, self.owner)
+                )

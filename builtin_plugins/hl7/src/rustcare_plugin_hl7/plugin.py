@@ -108,7 +108,8 @@ class Hl7(Plugin):
         details = {
             "connections": self.server.connections,
             "backlog": dispatcher.backlog,
-            "publishes": dispatcher.lease.held,
+            "publishes": dispatcher.lease.held
+            or not dispatcher.backlog,  # with nothing to publish nobody needs the lease
             "last_error": self.intake.last_error or dispatcher.last_error,
         }
         if self.expected and self.listener is None:

@@ -196,6 +196,10 @@ class MessageStore:
             (after, limit),
         )
 
+    async def waiting(self) -> bool:
+        """Whether any message is still to be published."""
+        return await self.db.fetch_one("SELECT id FROM messages WHERE status = 'received' LIMIT 1") is not None
+
     async def content(self, id: int) -> bytes:
         """The content of one message."""
         row = await self.db.fetch_one("SELECT content FROM messages WHERE id = ?", (id,))
