@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+import re
 from pathlib import Path
 
 import pytest
@@ -92,11 +93,14 @@ def test_a_plugin_that_cannot_start_fails_the_command(data: Path, project: Path,
 
 
 def test_the_kernel_tells_how_it_is(data: Path) -> None:
-    """`system status` shows process, data, memory and services, for people and for programs."""
+    """`system status` shows process, data, memory and services: how many of each kind to people, names to programs."""
     found = rustcare_json("system", "status", "--data", data)
     assert found["data_dir"] == str(data)
     assert "kernel.accounting" in found["services"]
-    assert "kernel.accounting" in rustcare("system", "status", "--data", data).stdout
+    services = re.search(r"^services +(.*)$", rustcare("system", "status", "--data", data).stdout, re.M)
+    assert services is not None
+    count = sum(name.startswith("kernel.") for name in found["services"])
+    assert f"kernel {count}" in services[1].split(", ")
 
 
 def test_a_second_kernel_is_refused(data: Path) -> None:
