@@ -14,7 +14,7 @@ from rustcare_plugin_gateway.errors import (
     ScopeMissing,
     WrongTenant,
 )
-from rustcare_sdk.contracts.authz import CheckReply, CheckRequest
+from rustcare_sdk.contracts.authz import CHECK, CheckReply, CheckRequest
 from rustcare_sdk.contracts.http import Caller
 from rustcare_sdk.errors import DeadlineExceeded, NoProvider
 from rustcare_sdk.message import Call
@@ -136,9 +136,62 @@ async def test_an_answer_is_kept_as_long_as_it_says() -> None:
 
 async def test_nobody_to_ask_is_remembered_until_plugins_change() -> None:
     """While nobody serves it, it is not asked for again at each request."""
-    decider = Decider(NoProvider("nobody"))
+    decider = Decider(NoProvider("nobody", address=CHECK))
     authorizer = Authorizer(decider)
     await ask(authorizer)
     assert authorizer.absent
     authorizer.changed()
     assert not authorizer.absent
+    await ask(authorizer)
+    authorizer.look_again()
+    assert not authorizer.absent
+
+
+async def test_what_the_decider_misses_itself_is_no_absence_of_the_decider() -> None:
+    """A service that it needs and that is not there is a refusal: nothing was decided."""
+    authorizer = Authorizer(Decider(NoProvider("nobody", address="fhir.read")))
+    with pytest.raises(AuthorizationUnavailable):
+        await ask(authorizer)
+    assert not authorizer.absent
+
+
+async def test_a_decider_can_be_required() -> None:
+    """Where the configuration says so, nobody to ask is a refusal, each time."""
+    authorizer = Authorizer(Decider(NoProvider("nobody", address=CHECK)), required=True)
+    for _ in range(2):
+        with pytest.raises(AuthorizationUnavailable):
+            await ask(authorizer)
+    assert not authorizer.absent
+
+
+async def test_an_answer_for_one_method_says_nothing_of_another() -> None:
+    """Routes of one path and one scope differ in their method, which is in the question: so it is in what is kept."""
+
+    class Reader(Decider):
+        async def __call__(self, service: str, data: CheckRequest, *, type: Any, call: Call) -> Any:
+            self.answer = CheckReply(data.context["method"] == "GET", cacheable=60.0)
+            return await super().__call__(service, data, type=type, call=call)
+
+    authorizer = Authorizer(Reader(CheckReply(False)))
+    call = Call(CALLER.tenant, CALLER.principal)
+    await authorizer.check(CALLER, "lab.read", "GET", "/lab", {}, call)
+    with pytest.raises(Forbidden):
+        await authorizer.check(CALLER, "lab.read", "DELETE", "/lab", {}, call)
+
+
+async def test_what_changes_while_a_question_is_under_way_is_not_overlooked() -> None:
+    """A decider that came meanwhile is asked next time; an answer of the one before is not kept."""
+
+    class Slow(Decider):
+        async def __call__(self, service: str, data: CheckRequest, *, type: Any, call: Call) -> Any:
+            authorizer.changed()
+            return await super().__call__(service, data, type=type, call=call)
+
+    authorizer = Authorizer(Slow(NoProvider("nobody", address=CHECK)))
+    await ask(authorizer)
+    assert not authorizer.absent
+    slow = Slow(CheckReply(True, cacheable=60.0))
+    authorizer = Authorizer(slow)
+    await ask(authorizer)
+    await ask(authorizer)
+    assert len(slow.asked) == 2

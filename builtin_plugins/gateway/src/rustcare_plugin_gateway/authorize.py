@@ -1,6 +1,7 @@
 """May this caller do that: by scope, tenant and assurance here, then by whoever serves `authz.check`.
 
-While nobody serves it, what is looked at here decides alone. An answer is kept as long as it says; no answer is a refusal.
+While nobody serves it, what is looked at here decides alone, unless the configuration says that somebody must. An answer is
+kept as long as it says; no answer is a refusal, and so is that something is missing which whoever serves it needs.
 """
 
 from __future__ import annotations
@@ -69,10 +70,13 @@ class Authorizer:
     Args:
         request: `ctx.request`.
         size: how many answers are kept at once.
+        required: whether everything is refused while nobody serves it.
     """
 
-    def __init__(self, request: Callable[..., Awaitable[Any]], size: int = 20_000) -> None:
+    def __init__(self, request: Callable[..., Awaitable[Any]], size: int = 20_000, *, required: bool = False) -> None:
         self._request = request
+        self._required = required
+        self._turn = 0
         self._half = max(1, size // 2)
         self._young: dict[tuple[Any, ...], tuple[float, CheckReply]] = {}
         self._old: dict[tuple[Any, ...], tuple[float, CheckReply]] = {}
@@ -80,9 +84,14 @@ class Authorizer:
 
     def changed(self) -> None:
         """A plugin changed its state: somebody may serve it now, or another."""
+        self._turn += 1
         self.absent = False
         self._young = {}
         self._old = {}
+
+    def look_again(self) -> None:
+        """Ask once more whether somebody serves it, should an event have been missed."""
+        self.absent = False
 
     async def check(
         self,
@@ -95,7 +104,7 @@ class Authorizer:
         resource: str = "route",
     ) -> None:
         """Ask. Raises Forbidden, or AuthorizationUnavailable when there is somebody to ask but no answer."""
-        key = (caller, scope or method, resource, path, *params.items(), call.tenant)
+        key = (caller, scope, method, resource, path, *params.items(), call.tenant)
         kept = self._young.get(key) or self._old.get(key)
         now = time.monotonic()
         if kept is None or kept[0] < now:
@@ -104,17 +113,21 @@ class Authorizer:
             question = CheckRequest(
                 Entity(kind, id_, properties), scope or method, Entity(resource, path, dict(params)), {"method": method}
             )
+            turn = self._turn
             try:
                 reply = await self._request(CHECK, question, type=CheckReply, call=call)
-            except NoProvider:
-                self.absent = True
-                return
             except RustCareError as error:
-                raise AuthorizationUnavailable(
-                    f"expected an answer of {CHECK}, got {error.code}", hint="try again later"
-                ) from error
+                # Whoever decides may miss somebody too: only that they themselves are not there leaves nobody to ask.
+                if self._required or not isinstance(error, NoProvider) or error.address != CHECK:
+                    raise AuthorizationUnavailable(
+                        f"expected an answer of {CHECK}, got {error.code}", hint="try again later"
+                    ) from error
+                # Who came while this was under way is asked from the next request on.
+                self.absent = turn == self._turn
+                return
             kept = (now + reply.cacheable, reply)
-            if reply.cacheable > 0:
+            # An answer from before a change may be of somebody who decides no more.
+            if reply.cacheable > 0 and turn == self._turn:
                 if len(self._young) >= self._half:
                     self._old, self._young = self._young, {}
                 self._young[key] = kept

@@ -86,7 +86,7 @@ class Gateway(Plugin):
         self._tenants = Tenants(tenants["policies"], tenants["header"], tenants["fallback"], limits)
         self._routes = RouteTable(ctx.request, counters, float(config["request_timeout"]))
         self._authenticator = Authenticator(ctx, config, time.time)
-        self._authorizer = Authorizer(ctx.request)
+        self._authorizer = Authorizer(ctx.request, required=bool(config["authorization_required"]))
         access = config["access"]
         self._access = AccessLog(
             ctx.publish,
@@ -155,6 +155,7 @@ class Gateway(Plugin):
             except TimeoutError:
                 pass
             self._wanted.clear()
+            self._authorizer.look_again()
             await self._refresh()
 
     async def _refresh(self) -> None:
