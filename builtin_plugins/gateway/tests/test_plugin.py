@@ -251,6 +251,12 @@ async def test_when_nothing_can_be_recorded_requests_are_refused() -> None:
     access = {"bound": 2, "interval": 0.05}
     async with gateway_plugin(row("GET", "/a", public=True), access=access) as gate:
         assert await statuses(gate) == [200, 200, 503, 503]
+        log = gate.h.plugin._access  # type: ignore[attr-defined]
+        before = log.waiting
+        for path in ("/a", "/nowhere"):
+            await gate.ask("GET", path)
+        # Whoever is refused, or asks for what is not there, does not fill the memory while the log is away.
+        assert (log.waiting, log.lost) == (before, 4)
         gate.h.plugin._access._publish = gate.h.ctx.publish  # type: ignore[attr-defined]
         await gate.recorded()
         assert (await gate.ask("GET", "/a")).status_code == 200

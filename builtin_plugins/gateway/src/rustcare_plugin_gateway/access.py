@@ -1,8 +1,9 @@
 """Who asked for what, for the audit log: rows of answered requests, published in batches for each tenant.
 
 `http.access` is published with `confirm=True`, and where the audit policy names it, the kernel has it on record before that
-returns. Until then rows are kept, at most `bound` of them. When the log cannot be written for so long that there is no more
-room, requests are refused, or go on unrecorded and counted, as the configuration says.
+returns. Until then rows are kept, at most `bound` of them, and those of requests that were under way then. When the log cannot
+be written for so long that there is no more room, requests are refused, or go on, as the configuration says; rows of the former
+that no plugin saw, or of all of the latter, are counted alone (`lost`).
 
 A batch costs an entry of the log, whether it has one row or hundreds. So with many tenants at once theirs take turns, each
 within `PATIENCE`: what a request costs does not grow with the number of tenants, its row only waits somewhat longer.

@@ -126,7 +126,12 @@ class Pipeline:
             ended = _monotonic() - started
             status = visit.status
             (self._unrouted if entry is None else entry.stats).add(status, ended)
-            if entry is None or not entry.quiet:
+            if entry is not None and entry.quiet:
+                pass
+            elif not visit.passed and self.access.full:
+                # It was refused and no plugin saw it. Were all of these kept, whoever asks in vain could fill the memory.
+                self.access.lost += 1
+            else:
                 tenant = visit.tenant
                 caller = visit.caller
                 who = caller.principal or "-"
@@ -194,6 +199,7 @@ class Pipeline:
             check_origin(visit.method, visit.headers, visit.base)
         if self.access.full and not entry.quiet:
             raise AuditUnavailable("requests cannot be put on record")
+        visit.passed = True
         length = scope.get("rustcare.length", -1)
         body = b"" if length == 0 or entry.forwarded else await self._body(entry, length, receive)
         headers = visit.headers

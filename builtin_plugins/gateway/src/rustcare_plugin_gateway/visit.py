@@ -21,9 +21,9 @@ NOBODY: dict[str, str] = {}
 class Visit:
     """What is known of a request. Made once for each, so it holds no more than is needed.
 
-    `denied`: why its credential was not accepted, on a route that anybody may ask. `sent`: the answer has begun. `method` and
-    `path` are those of the request itself; of a question about another request (forward authentication) those are
-    `asked_method` and `asked_path`.
+    `denied`: why its credential was not accepted, on a route that anybody may ask. `passed`: nothing was in its way to the
+    plugin, so it has to be put on record. `sent`: the answer has begun. `method` and `path` are those of the request itself;
+    of a question about another request (forward authentication) those are `asked_method` and `asked_path`.
     """
 
     __slots__ = (
@@ -41,6 +41,7 @@ class Visit:
         "method",
         "origin",
         "params",
+        "passed",
         "path",
         "prefix",
         "secure",
@@ -63,6 +64,7 @@ class Visit:
         self.base = ""
         self.origin = ""
         self.secure = False
+        self.passed = False
         self.sent = False
         self.status = 500
         self.params = NOBODY
