@@ -102,6 +102,48 @@ def test_excluded_attributes_are_left_out() -> None:
         show("userName", "emails")
 
 
+def test_each_name_is_looked_up_once() -> None:
+    """A selection is worked out once for each kind, not for each attribute of each resource; and it has a bound."""
+    looked_up = 0
+
+    class Path(str):
+        __slots__ = ()
+
+        def lower(self) -> str:
+            nonlocal looked_up
+            looked_up += 1
+            return super().lower()
+
+    selection = Selection(["userName", "displayName"])
+    selection._wanted = [type(path)(Path(path.name), path.sub, path.uri) for path in selection._wanted]
+    for _ in range(100):
+        assert set(selection.show(USERS, SHOWN)) == {"schemas", "id", "userName"}
+    assert 0 < looked_up <= 4
+    with pytest.raises(InvalidValue):
+        Selection(["a"] * 1001)
+
+
+def test_whether_members_are_asked_for() -> None:
+    """By name, by a part, or by saying nothing; not when they are excluded, or others are asked for."""
+    for wanted, unwanted, expected in (
+        ("", "", True),
+        ("members", "", True),
+        ("members.value", "", True),
+        ("displayName", "", False),
+        ("", "members", False),
+        ("", "members.value", True),
+    ):
+        assert Selection(wanted.split(","), unwanted.split(",")).shows(GROUPS, "members") is expected
+    assert Selection(["displayName"]).shows(GROUPS, "id")
+
+
+def test_the_path_of_an_attribute_is_a_name_of_it() -> None:
+    """A manager written as an id alone, and by the whole path: as one widely used client sends it."""
+    for sent in ({f"{ENTERPRISE.id}:manager": "2"}, {ENTERPRISE.id: {"manager": "2"}}):
+        found = read_resource(USERS, {"userName": "x", f"{ENTERPRISE.id}:department": "W", **sent})
+        assert found == {"userName": "x", ENTERPRISE.id: {"department": "W", "manager": {"value": "2"}}}
+
+
 def test_schemas_are_consistent() -> None:
     """Names are unique in any case; complex attributes have parts and others none; the parts of read-only ones are too."""
 

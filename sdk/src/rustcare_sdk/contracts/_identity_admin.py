@@ -83,9 +83,13 @@ class AccountInfo:
 
 @dataclass(frozen=True)
 class AccountRequest:
-    """An account of the message's tenant, by its id, name or e-mail address."""
+    """An account of the message's tenant, by its id, name or e-mail address.
+
+    `version`: of a deletion, refuse unless it is the current one; 0 for any.
+    """
 
     account: str
+    version: int = 0
 
 
 @dataclass(frozen=True)
@@ -165,11 +169,15 @@ class UpdateAccountRequest:
 
 @dataclass(frozen=True)
 class DisableRequest:
-    """Disable (or enable) an account. Disabling ends its sessions, keys and tokens at once; `reason` is put on record."""
+    """Disable (or enable) an account. Disabling ends its sessions, keys and tokens at once; `reason` is put on record.
+
+    `version`: refuse unless it is the current one; 0 for any.
+    """
 
     account: str
     disabled: bool = True
     reason: str = ""
+    version: int = 0
 
 
 @dataclass(frozen=True)

@@ -423,6 +423,12 @@ class Accounts:
         return after
 
     async def _delete(self, tx: Queries, tenant: str, id: str) -> bool:
+        # Its groups have another member less: who knows them in the version before knows them no more.
+        await tx.execute(
+            "UPDATE groups SET version = version + 1, updated = ? WHERE tenant = ? AND id IN"
+            " (SELECT group_id FROM memberships WHERE tenant = ? AND account = ?)",
+            (self._now(), tenant, tenant, id),
+        )
         for table in ("identifiers", "memberships", "links", "tickets", "failures", "devices", "api_keys"):
             await tx.execute(f"DELETE FROM {table} WHERE tenant = ? AND account = ?", (tenant, id))
         await tx.execute("DELETE FROM activity WHERE account = ?", (id,))

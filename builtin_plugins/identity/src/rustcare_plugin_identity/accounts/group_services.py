@@ -57,10 +57,12 @@ class GroupServices(Gate):
         before = await self.groups.get(tenant, asked.id)
         if before is None:
             raise GroupUnknown("expected a group of this tenant, got an id that none has", address="group")
-        held = await self._groups_held(before)
+        # Who only comes in, or stays, loses nothing: of ten thousand members it is those who go that matter.
+        some = None if asked.delete or asked.roles is not None or asked.members is not None else set(asked.remove)
+        held = await self._groups_held(before, some)
         if asked.delete:
             await self._groups_check_administrators(message, before, left=False)
-            after = await self.groups.delete(tenant, asked.id)
+            after = await self.groups.delete(tenant, asked.id, version=asked.version)
             touched = list(after.members)
         else:
             left = asked.roles is None or _ADMINISTRATOR in asked.roles
@@ -81,12 +83,12 @@ class GroupServices(Gate):
         await self.event(action, details={"group": after.id, "accounts": str(len(touched))})
         return identity.GroupsReply([group_info(after)])
 
-    async def _groups_held(self, group: Group) -> dict[str, tuple[Account, set[str]]]:
-        """The members with the scopes that they hold now; nobody when the group gives none."""
+    async def _groups_held(self, group: Group, some: set[str] | None) -> dict[str, tuple[Account, set[str]]]:
+        """The members (`some` of them, or all) with the scopes that they hold now; nobody when the group gives none."""
         if not self.accounts.scopes_of(group.tenant, group.roles):
             return {}
         found = {}
-        for id in group.members:
+        for id in group.members if some is None else some.intersection(group.members):
             account = await self.accounts.get(group.tenant, id)
             if account is not None:
                 roles = await self.accounts.roles_of(account)

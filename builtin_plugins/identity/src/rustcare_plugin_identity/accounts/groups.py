@@ -59,11 +59,11 @@ class Groups:
         self._random = random
         self._check_roles = check_roles
 
-    async def get(self, tenant: str, id: str, tx: Queries | None = None) -> Group | None:
-        """The group of an id."""
+    async def get(self, tenant: str, id: str, tx: Queries | None = None, *, with_members: bool = True) -> Group | None:
+        """The group of an id; without its members if they do not matter."""
         queries = tx or self._db
         row = await queries.fetch_one(f"{_SELECT} WHERE tenant = ? AND id = ?", (tenant, id))
-        return None if row is None else _group(row, await self._members(queries, tenant, id))
+        return None if row is None else _group(row, await self._members(queries, tenant, id) if with_members else ())
 
     async def find(self, tenant: str, name: str, tx: Queries | None = None) -> Group | None:
         """The group of a name; case does not matter."""
@@ -95,7 +95,14 @@ class Groups:
         return found
 
     async def page(
-        self, tenant: str, *, limit: int = 0, offset: int = 0, where: str = "", params: Sequence[Any] = ()
+        self,
+        tenant: str,
+        *,
+        limit: int = 0,
+        offset: int = 0,
+        where: str = "",
+        params: Sequence[Any] = (),
+        with_members: bool = True,
     ) -> tuple[list[Group], int]:
         """Groups by name (`limit` 0: all), and how many there are in all. `where`: as for accounts."""
         condition = f"tenant = ? AND ({where})" if where else "tenant = ?"
@@ -105,7 +112,7 @@ class Groups:
             (tenant, *params, limit or 2**31 - 1, offset),
         )
         members: dict[str, list[str]] = {row["id"]: [] for row in rows}
-        ids = list(members)
+        ids = list(members) if with_members else []
         for start in range(0, len(ids), 500):
             some = ids[start : start + 500]
             for row in await self._db.fetch(
@@ -193,12 +200,7 @@ class Groups:
                 before = await self.get(tenant, id, tx)
                 if not locked or before is None:
                     raise GroupUnknown("expected a group of this tenant, got an id that none has", address="group")
-                if version and before.version != version + 1:
-                    raise VersionConflict(
-                        f"expected version {version}, got {before.version - 1}",
-                        hint="read it again and decide anew",
-                        address="version",
-                    )
+                _check_version(version, before.version - 1)
                 name = _checked_name(changes["name"]) if "name" in changes else before.name
                 roles = tuple(self._check_roles(tenant, changes["roles"])) if "roles" in changes else before.roles
                 external_id = changes.get("external_id", before.external_id)
@@ -255,12 +257,13 @@ class Groups:
             [(tenant, id, account) for account in dict.fromkeys(accounts)],
         )
 
-    async def delete(self, tenant: str, id: str) -> Group:
-        """Take a group away; as it was. Raises GroupUnknown."""
+    async def delete(self, tenant: str, id: str, *, version: int = 0) -> Group:
+        """Take a group away; as it was. Raises GroupUnknown, VersionConflict."""
         async with self._db.transaction() as tx:
             before = await self.get(tenant, id, tx)
             if before is None or not await tx.execute("DELETE FROM groups WHERE tenant = ? AND id = ?", (tenant, id)):
                 raise GroupUnknown("expected a group of this tenant, got an id that none has", address="group")
+            _check_version(version, before.version)
             await tx.execute("DELETE FROM memberships WHERE tenant = ? AND group_id = ?", (tenant, id))
         return before
 
@@ -281,6 +284,13 @@ class Groups:
                 " ON CONFLICT (tenant, account, group_id) DO NOTHING",
                 (tenant, id, account),
             )
+
+
+def _check_version(wanted: int, have: int) -> None:
+    if wanted and have != wanted:
+        raise VersionConflict(
+            f"expected version {wanted}, got {have}", hint="read it again and decide anew", address="version"
+        )
 
 
 def _group(row: Row, members: Sequence[str]) -> Group:

@@ -176,13 +176,15 @@ class AccountServices(Gate):
 
     @serve(identity.ACCOUNT_DISABLE)
     async def serve_account_disable(self, message: Message[identity.DisableRequest]) -> identity.AccountReply:
-        """Disable (or enable) an account. Raises AccountUnknown, LastAdministrator."""
+        """Disable (or enable) an account. Raises AccountUnknown, VersionConflict, LastAdministrator."""
         asked, tenant = message.data, message.tenant
         before = await self.accounts.need(tenant, asked.account)
         if asked.disabled:
             administers = _ADMINISTRATOR in await self.accounts.roles_of(before)
             async with self.ctx.db.transaction() as tx:
-                account = await self.accounts.update(tenant, before.id, {"state": "disabled"}, tx=tx)
+                account = await self.accounts.update(
+                    tenant, before.id, {"state": "disabled"}, version=asked.version, tx=tx
+                )
                 if administers and before.state == "active":
                     await self._accounts_keep_one_administrator(tx, message, account)
             ended = await self.shut_out(account, "disabled")
@@ -193,7 +195,8 @@ class AccountServices(Gate):
             account = before
         else:
             usable = before.kind == "service" or before.password or await self.factors.kinds(before.id)
-            account = await self.accounts.update(tenant, before.id, {"state": "active" if usable else "invited"})
+            state = "active" if usable else "invited"
+            account = await self.accounts.update(tenant, before.id, {"state": state}, version=asked.version)
             await self.event("account.enabled", account=account.id, details={"reason": asked.reason[:200]})
         return identity.AccountReply(await self.info(account))
 
@@ -208,14 +211,16 @@ class AccountServices(Gate):
 
     @serve(identity.ACCOUNT_DELETE)
     async def serve_account_delete(self, message: Message[identity.AccountRequest]) -> identity.AccountReply:
-        """Take an account away for good; as it was. Raises AccountUnknown, LastAdministrator."""
+        """Take an account away for good; as it was. Raises AccountUnknown, VersionConflict, LastAdministrator."""
         tenant = message.tenant
         account = await self.accounts.need(tenant, message.data.account)
         was = await self.info(account)
         administers = _ADMINISTRATOR in was.roles and account.state == "active"
         # Out first, then gone: a session that begins in between finds an account that is disabled.
         async with self.ctx.db.transaction() as tx:
-            account = await self.accounts.update(tenant, account.id, {"state": "disabled"}, tx=tx)
+            account = await self.accounts.update(
+                tenant, account.id, {"state": "disabled"}, version=message.data.version, tx=tx
+            )
             if administers:
                 await self._accounts_keep_one_administrator(tx, message, account)
         await self.shut_out(account, "deleted")

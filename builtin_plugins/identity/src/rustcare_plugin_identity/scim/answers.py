@@ -14,9 +14,20 @@ from .directory import DEFAULT_COUNT, Query
 from .errors import InvalidSyntax, InvalidValue, ScimError, UnsupportedContent, error_of, translated
 from .mapping import Shown, version_of
 from .provisioning import Asking
+from .schemas import GROUPS
 from .values import Selection, check_schemas
 
-__all__ = ["MEDIA_TYPE", "SEARCH_SCHEMA", "answered", "asking_of", "body_of", "document", "query_of", "shown_to"]
+__all__ = [
+    "MEDIA_TYPE",
+    "SEARCH_SCHEMA",
+    "answered",
+    "asking_of",
+    "body_of",
+    "document",
+    "query_of",
+    "selection_of",
+    "shown_to",
+]
 
 MEDIA_TYPE = "application/scim+json"
 SEARCH_SCHEMA = "urn:ietf:params:scim:api:messages:2.0:SearchRequest"
@@ -63,12 +74,8 @@ def body_of(request: HttpRequest[Any]) -> Any:
         raise InvalidSyntax("expected JSON in UTF-8", address="body") from None
 
 
-def shown_to(
-    request: HttpRequest[Any], shown: Shown, status: int = 200, selection: Selection | None = None
-) -> HttpResponse:
+def shown_to(request: HttpRequest[Any], shown: Shown, selection: Selection, status: int = 200) -> HttpResponse:
     """A resource, as far as the client wants to see it, with its ETag; 304 when a client that reads has it already."""
-    if selection is None:
-        selection = selection_of(request)
     meta = shown.resource["meta"]
     tag = meta["version"]
     known = [item.strip() for item in request.headers.get("if-none-match", "").split(",")]
@@ -120,6 +127,7 @@ def query_of(request: HttpRequest[Any]) -> tuple[Query, Selection]:
         order == "descending",
         _number(fields.get("startindex", 1), "startIndex"),
         _number(fields.get("count", DEFAULT_COUNT), "count"),
+        selection.shows(GROUPS, "members"),
     )
     return query, selection
 

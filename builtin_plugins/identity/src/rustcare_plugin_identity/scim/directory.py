@@ -1,6 +1,8 @@
 """What SCIM reads: users and groups of one tenant, found by filters, in pages.
 
 The database does what it can (see `filters.sql`); what is left is decided here, on at most `MAX_LOOKED_AT` resources.
+
+A group may have ten thousand members. They are read where they are asked for: to be shown, to be compared, to be sorted by.
 """
 
 from __future__ import annotations
@@ -17,28 +19,34 @@ from .errors import InvalidPath, InvalidValue, TooMany
 from .filters import Filter, parse_attribute, parse_filter
 from .filters.evaluate import Predicate, bind
 from .filters.sql import GROUP_COLUMNS, USER_COLUMNS, Condition, condition
-from .mapping import Membership, Shown, group_resource, user_resource
+from .mapping import Membership, Shown, group_resource, show_members, user_resource
 from .schemas import GROUPS, KINDS, USERS, Found, Kind
 from .values import Resource, instant
 
-__all__ = ["DEFAULT_COUNT", "MAX_COUNT", "MAX_LOOKED_AT", "Directory", "Page", "Query"]
+__all__ = ["DEFAULT_COUNT", "MAX_COUNT", "MAX_LOOKED_AT", "MAX_MEMBERS", "Directory", "Page", "Query"]
 
 #: Resources of one answer, when the client does not say how many, and at most.
 DEFAULT_COUNT = 100
 MAX_COUNT = 1000
 #: Resources that are looked at one by one for one answer; more is `tooMany`.
 MAX_LOOKED_AT = 20_000
+#: Members that the groups of one answer have in all; a page ends before the group with which they would be more.
+MAX_MEMBERS = 50_000
 _BATCH = 500
 
 
 class Query(Struct, frozen=True):
-    """What a client asks for (RFC 7644, section 3.4.2). `start` counts from 1."""
+    """What a client asks for (RFC 7644, section 3.4.2). `start` counts from 1; `members`: whether those of groups are shown."""
 
     filter: str = ""
     sort_by: str = ""
     descending: bool = False
     start: int = 1
     count: int = DEFAULT_COUNT
+    members: bool = True
+
+    def __repr__(self) -> str:
+        return f"<Query from {self.start}, {self.count} at most>"  # a filter may hold an address or a name
 
 
 class Page(Struct, frozen=True):
@@ -50,11 +58,12 @@ class Page(Struct, frozen=True):
 
 
 class _Plan(Struct, frozen=True):
-    """How a query is answered for one kind."""
+    """How a query is answered for one kind. `members`: they are needed to decide it, or to sort."""
 
     kind: Kind
     condition: Condition
     fits: Predicate | None
+    members: bool
 
 
 class Directory:
@@ -76,8 +85,12 @@ class Directory:
         if "\x00" in id:
             return None
         if kind is GROUPS:
-            group = await self._groups.get(tenant, id)
-            return None if group is None else group_resource(group, base)
+            group = await self._groups.get(tenant, id, with_members=False)
+            if group is None:
+                return None
+            shown = group_resource(group, base)
+            await self._show_members(tenant, [shown], base)
+            return shown
         account = await self._accounts.get(tenant, id)
         if account is None or account.kind != "user":
             return None
@@ -107,19 +120,26 @@ class Directory:
         """
         filter_ = parse_filter(query.filter) if query.filter else None
         several = len(kinds) > 1
-        plans = [_plan(kind, filter_, several) for kind in kinds]
+        plans = [_plan(kind, filter_, query.sort_by, several) for kind in kinds]
         start, count = max(1, query.start), min(max(0, query.count), MAX_COUNT)
         keys = [_sort_key(plan.kind, query.sort_by, several) for plan in plans] if query.sort_by else []
         if keys and (several or not _is_name(kinds[0], query.sort_by) or query.descending):
-            return await self._sorted(tenant, plans, keys, query, start, count, base)
-        found: list[Shown] = []
-        total = 0
-        for plan in plans:
-            skip = max(0, start - 1 - total)
-            some, all_ = await self._slice(tenant, plan, skip, count - len(found), base)
-            found += some
-            total += all_
-        return Page(found, total, start)
+            page = await self._sorted(tenant, plans, keys, query, start, count, base)
+        else:
+            found: list[Shown] = []
+            total = 0
+            for plan in plans:
+                skip = max(0, start - 1 - total)
+                some, all_ = await self._slice(tenant, plan, skip, count - len(found), base)
+                found += some
+                total += all_
+            page = Page(found, total, start)
+        groups = [shown for shown in page.found if shown.kind is GROUPS] if query.members else []
+        if not groups:
+            return page
+        enough = await self._show_members(tenant, groups, base)
+        shown_ = page.found if enough is None else page.found[: page.found.index(enough)]
+        return Page(shown_, page.total, page.start)
 
     async def _sorted(
         self,
@@ -135,6 +155,7 @@ class Directory:
         for plan, key in zip(plans, keys, strict=True):
             async for shown in self._each(tenant, plan, base, MAX_LOOKED_AT - len(every)):
                 every.append((key(shown.resource), shown))
+                shown.resource.pop("members", None)  # only to sort by: those of the page are read again
         # What has no value comes last; first, when the order is turned around (RFC 7644, section 3.4.2.3).
         every.sort(key=lambda item: (item[0] is None, item[0] if item[0] is not None else ""), reverse=query.descending)
         return Page([shown for _, shown in every[start - 1 : start - 1 + count]], len(every), start)
@@ -172,13 +193,49 @@ class Directory:
         where, params = plan.condition.sql, plan.condition.params
         if plan.kind is GROUPS:
             groups, total = await self._groups.page(
-                tenant, limit=max(1, limit), offset=offset, where=where, params=params
+                tenant, limit=max(1, limit), offset=offset, where=where, params=params, with_members=False
             )
-            return [group_resource(group, base) for group in groups[: max(0, limit)]], total
+            shown = [group_resource(group, base) for group in groups[: max(0, limit)]]
+            enough = await self._show_members(tenant, shown, base) if plan.members else None
+            return shown if enough is None else shown[: shown.index(enough)], total
         accounts, _, total = await self._accounts.page(
             tenant, kind="user", limit=max(0, limit), offset=offset, where=where, params=params
         )
         return await self._users(tenant, accounts, base), total
+
+    async def _show_members(self, tenant: str, groups: Sequence[Shown], base: str) -> Shown | None:
+        """Give groups their members: the users among them, for SCIM knows no service accounts. The first group that is one
+        too many, if there is one; it has none, and neither have those behind it."""
+        left = MAX_MEMBERS
+        for start in range(0, len(groups), _BATCH):
+            some = groups[start : start + _BATCH]
+            marks, ids = ", ".join("?" * len(some)), [shown.id for shown in some]
+            counted = await self._db.fetch(
+                "SELECT group_id, COUNT(*) AS n FROM memberships"
+                f" WHERE tenant = ? AND group_id IN ({marks}) GROUP BY group_id",
+                (tenant, *ids),
+            )
+            sizes = {row["group_id"]: int(row["n"]) for row in counted}
+            fitting: dict[str, list[str]] = {}
+            enough: Shown | None = None
+            for shown in some:
+                left -= sizes.get(shown.id, 0)
+                if left < 0 and shown is not groups[0]:
+                    enough = shown
+                    break
+                fitting[shown.id] = []
+            for row in await self._db.fetch(
+                "SELECT m.group_id AS group_id, m.account AS account FROM memberships m"
+                " JOIN accounts a ON a.tenant = m.tenant AND a.id = m.account AND a.kind = 'user'"
+                f" WHERE m.tenant = ? AND m.group_id IN ({', '.join('?' * len(fitting))}) ORDER BY m.account",
+                (tenant, *fitting),
+            ):
+                fitting[row["group_id"]].append(row["account"])
+            for shown in some:
+                show_members(shown, fitting.get(shown.id, ()), base)
+            if enough is not None:
+                return enough
+        return None
 
     async def _users(self, tenant: str, accounts: Sequence[Account], base: str) -> list[Shown]:
         memberships: dict[str, list[Membership]] = {account.id: [] for account in accounts}
@@ -195,12 +252,15 @@ class Directory:
         return [user_resource(account, memberships[account.id], base) for account in accounts]
 
 
-def _plan(kind: Kind, filter_: Filter | None, several: bool) -> _Plan:
+def _plan(kind: Kind, filter_: Filter | None, sort_by: str, several: bool) -> _Plan:
+    sorted_by_members = "members" in sort_by.lower()
     if filter_ is None:
-        return _Plan(kind, Condition(exact=True), None)
+        return _Plan(kind, Condition(exact=True), None, sorted_by_members)
     fits = bind(filter_, kind, lenient=several)
     found = condition(filter_, kind, USER_COLUMNS if kind is USERS else GROUP_COLUMNS)
-    return _Plan(kind, found, None if found.exact else fits)
+    # A value may be that word as well: then they are read without need.
+    members = sorted_by_members or (not found.exact and "members" in str(filter_).lower())
+    return _Plan(kind, found, None if found.exact else fits, members)
 
 
 def _is_name(kind: Kind, sort_by: str) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from rustcare_plugin_identity.accounts import Account, Group
+from rustcare_plugin_identity.accounts.names import folded
 
 from .schemas import GROUPS, USERS, Kind
 from .values import Resource
@@ -25,6 +26,7 @@ __all__ = [
     "UserFields",
     "etag",
     "group_resource",
+    "show_members",
     "user_fields",
     "user_resource",
     "version_of",
@@ -33,6 +35,8 @@ __all__ = [
 _KEY = "scim"
 #: The state in which a client took `active` away: as long as the account is in it, `active` is not shown.
 _UNASSIGNED = "activeUnassigned"
+#: Addresses that are not ASCII as filters compare them, so that the database finds them too; never shown.
+_FOLDED = "emailsFolded"
 
 
 class Membership(Struct, frozen=True):
@@ -50,6 +54,9 @@ class Shown(Struct, frozen=True):
     id: str
     resource: Resource
     version: int
+
+    def __repr__(self) -> str:
+        return f"<Shown {self.kind.name} {self.id}, version {self.version}>"
 
 
 class UserFields(Struct, frozen=True):
@@ -73,6 +80,7 @@ def user_resource(account: Account, groups: Sequence[Membership], base: str) -> 
     resource: Resource = {"schemas": [USERS.core.id], "id": account.id}
     stored: Resource = copy.deepcopy(kept) if isinstance(kept, dict) else {}
     unassigned = stored.pop(_UNASSIGNED, None)
+    stored.pop(_FOLDED, None)
     if account.external_id:
         resource["externalId"] = account.external_id
     resource["userName"] = account.name
@@ -99,14 +107,18 @@ def user_resource(account: Account, groups: Sequence[Membership], base: str) -> 
 
 
 def group_resource(group: Group, base: str) -> Shown:
-    """A group as SCIM shows it."""
+    """A group as SCIM shows it, but for its members."""
     resource: Resource = {"schemas": [GROUPS.core.id], "id": group.id}
     if group.external_id:
         resource["externalId"] = group.external_id
     resource["displayName"] = group.name
-    if group.members:
-        resource["members"] = [{"value": id, "$ref": f"{base}/Users/{id}", "type": "User"} for id in group.members]
-    return _with_meta(GROUPS, group.id, resource, group.version, group.created, group.updated, base)  # fmt: skip
+    return _with_meta(GROUPS, group.id, resource, group.version, group.created, group.updated, base)
+
+
+def show_members(group: Shown, members: Sequence[str], base: str) -> None:
+    """Give a group's resource its members, which are ids of users."""
+    if members:
+        group.resource["members"] = [{"value": id, "$ref": f"{base}/Users/{id}", "type": "User"} for id in members]
 
 
 def user_fields(resource: Resource, patched: Account | None = None) -> UserFields:
@@ -121,6 +133,11 @@ def user_fields(resource: Resource, patched: Account | None = None) -> UserField
     active = resource.get("active")
     if patched is not None and active is None:
         kept[_UNASSIGNED] = patched.state != "disabled"
+    if patched is not None and patched.email and kept.get("emails") == [{"value": patched.email, "primary": True}]:
+        del kept["emails"]  # the account's own, as it is shown without being kept
+    folded_ = [folded(item["value"]) for item in kept.get("emails", ()) if not item.get("value", "").isascii()]
+    if folded_:
+        kept[_FOLDED] = folded_
     own = _own(resource.get("emails", []))
     return UserFields(
         resource["userName"],

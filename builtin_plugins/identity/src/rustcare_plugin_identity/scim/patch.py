@@ -3,7 +3,9 @@
 Where the RFC leaves room: `add` with a filter that selects nothing makes a value that the filter selects (if it is made of
 `eq` alone), as widely used clients expect; `remove` with a `value` removes those values only, instead of all; read-only
 attributes in an operation without a path are ignored, as in PUT. `replace` and `remove` with a filter that selects nothing
-are `noTarget`.
+are `noTarget`. Names in an operation without a path are paths themselves, as one widely used client writes them.
+
+A group may have ten thousand members, and a request a thousand operations: no operation compares each with each.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from .errors import InvalidFilter, InvalidPath, InvalidSyntax, InvalidValue, NoT
 from .filters import And, Compare, Filter, PatchPath, parse_path
 from .filters.evaluate import elements
 from .schemas import Attribute, Kind
-from .values import Resource, attribute_value, check_schemas, check_whole, locate, single_value
+from .values import Resource, attribute_value, check_schemas, check_whole, single_value
 
 __all__ = ["MAX_OPERATIONS", "PATCH_SCHEMA", "apply_patch"]
 
@@ -69,10 +71,19 @@ def _apply(kind: Kind, resource: Resource, sent: dict[str, Any]) -> None:
     if not isinstance(value, dict):
         raise InvalidValue("expected an object as the value of an operation without a path", address="value")
     for name, inner in value.items():
-        found = locate(kind, name)
-        if found is None or (found.last is not None and found.last.mutability == "readOnly"):
+        path = _path_of(name)
+        found = None if path is None else kind.find(path.path)
+        if path is None or found is None or (found.last is not None and found.last.mutability == "readOnly"):
             continue
-        _Target(kind, resource, parse_path(name)).set(verb, inner)
+        _Target(kind, resource, path).set(verb, inner)
+
+
+def _path_of(name: str) -> PatchPath | None:
+    """A name in the value of an operation without a path; None when it is none of ours."""
+    try:
+        return parse_path(name)
+    except InvalidPath:
+        return None
 
 
 class _Target:
@@ -81,7 +92,7 @@ class _Target:
     def __init__(self, kind: Kind, resource: Resource, path: PatchPath) -> None:
         found = kind.find(path.path)
         if found is None:
-            raise InvalidPath("expected an attribute of the schema, got another name", address=f"path:{path.text}")
+            raise InvalidPath("expected an attribute of the schema, got another name", address=f"path:{path.place}")
         self._kind = kind
         self._resource = resource
         self._path = path
@@ -90,20 +101,20 @@ class _Target:
         self._sub = found.sub
         if path.filter is not None:
             if found.attribute is None or not found.attribute.multi:
-                raise InvalidPath(
-                    "expected a filter on several values, got one on a single", address=f"path:{path.text}"
-                )
+                raise InvalidPath("expected a filter on several values, got one on a single", address=self._address)
             if path.sub:
                 self._sub = found.attribute.sub(path.sub)
                 if self._sub is None:
-                    raise InvalidPath("expected a sub-attribute of the schema", address=f"path:{path.text}")
+                    raise InvalidPath("expected a sub-attribute of the schema", address=self._address)
         last = self._sub or found.attribute
         if "readOnly" in {item.mutability for item in (found.attribute, last) if item is not None}:
-            raise NotMutable("expected an attribute that can be changed, got one that is read-only", address=path.text)
+            raise NotMutable(
+                "expected an attribute that can be changed, got one that is read-only", address=self._address
+            )
 
     @property
     def _address(self) -> str:
-        return f"path:{self._path.text}"
+        return f"path:{self._path.place}"
 
     # add and replace
 
@@ -135,6 +146,7 @@ class _Target:
                 _Target(self._kind, self._resource, parse_path(f"{extension.id}:{known.name}")).set(verb, inner)
 
     def _set_attribute(self, verb: str, holder: Resource, attribute: Attribute, value: Any) -> None:
+        value = _alone(attribute, value)
         made = attribute_value(attribute, value)
         if made is None:
             if verb == "replace":
@@ -142,12 +154,13 @@ class _Target:
             return
         have = holder.get(attribute.name)
         if attribute.multi and verb == "add" and have is not None:
-            fresh = [item for item in made if item not in have]
+            fresh = _fresh(have, made)
             _only_primary(have, fresh)
             have.extend(fresh)
         elif attribute.type == "complex" and not attribute.multi and have is not None:
             have.update(made)
-            self._clear_nulls(have, attribute, value)
+            if isinstance(value, dict):
+                self._clear_nulls(have, attribute, value)
         else:
             holder[attribute.name] = made
 
@@ -159,7 +172,7 @@ class _Target:
                 have.pop(sub.name, None)
 
     def _set_sub(self, verb: str, holder: Resource, attribute: Attribute, sub: Attribute, value: Any) -> None:
-        made = attribute_value(sub, value)
+        made = attribute_value(sub, _alone(sub, value))
         if attribute.multi:
             items = holder.get(attribute.name)
             if not items:
@@ -190,13 +203,14 @@ class _Target:
             chosen = [fresh]
         sub = self._sub
         if sub is not None:
-            self._assign(items, chosen, sub, attribute_value(sub, value))
+            self._assign(items, chosen, sub, attribute_value(sub, _alone(sub, value)))
         else:
             made = single_value(attribute, value[0] if isinstance(value, list) and len(value) == 1 else value)
             if made is None:
                 self._take_out(items, chosen)
             elif attribute.type != "complex":
-                items[:] = [made if any(item is one for one in chosen) else item for item in items]
+                known = {id(item) for item in chosen}
+                items[:] = [made if id(item) in known else item for item in items]
             else:
                 for item in chosen:
                     self._renew(verb, item, attribute, made)
@@ -275,8 +289,19 @@ class _Target:
 
     def _remove_named(self, holder: Resource, attribute: Attribute, value: Any) -> None:
         items = holder[attribute.name]
-        for wanted in attribute_value(attribute, value) or ():
-            self._take_out(items, [item for item in items if _is_named(item, wanted)])
+        by_value: dict[str, list[Any]] = {}
+        for item in items:
+            by_value.setdefault(_value_key(item), []).append(item)
+        named = attribute_value(attribute, value) or ()
+        if sum(not _value_key(wanted) for wanted in named) > _FEW:
+            raise InvalidValue("expected the value of each that is to be removed", address=self._address)
+        gone = [
+            item
+            for wanted in named
+            for item in (by_value.get(_value_key(wanted), ()) if _value_key(wanted) else items)
+            if _is_named(attribute, item, wanted)
+        ]
+        self._take_out(items, gone)
         self._without_empty(holder, attribute)
 
     # both
@@ -287,6 +312,11 @@ class _Target:
         holder.pop(attribute.name, None)
 
     def _chosen(self, items: list[Any], attribute: Attribute, filter_: Filter) -> list[Any]:
+        if isinstance(filter_, Compare) and filter_.operator == "eq" and isinstance(filter_.value, str):
+            # By far the most frequent, `members[value eq "…"]`, at a tenth of the cost.
+            sub = attribute.sub(filter_.path.name)
+            if sub is not None and str(filter_.path) == sub.name and sub.type == "string" and sub.case_exact:
+                return [item for item in items if item.get(sub.name) == filter_.value]
         try:
             fits: Callable[[Any], bool] = elements(filter_, attribute)
         except InvalidFilter as error:
@@ -295,7 +325,8 @@ class _Target:
 
     @staticmethod
     def _take_out(items: list[Any], gone: list[Any]) -> None:
-        items[:] = [item for item in items if not any(item is one for one in gone)]
+        known = {id(item) for item in gone}
+        items[:] = [item for item in items if id(item) not in known]
 
     @staticmethod
     def _without_empty(holder: Resource, attribute: Attribute) -> None:
@@ -314,10 +345,57 @@ def _only_primary(others: list[Any], fresh: list[Any]) -> None:
                 item["primary"] = False
 
 
-def _is_named(item: Any, wanted: Any) -> bool:
-    if isinstance(item, dict) and isinstance(wanted, dict):
-        return bool(wanted) and all(item.get(name) == value for name, value in wanted.items() if name != "display")
-    return bool(item == wanted)
+#: Up to here comparing one by one is cheaper than to hash what is there.
+_FEW = 16
+
+
+def _fresh(have: list[Any], made: list[Any]) -> list[Any]:
+    """Those that are not there yet, each once."""
+    if len(made) <= _FEW:
+        return [item for place, item in enumerate(made) if item not in have and item not in made[:place]]
+    seen = {_hashable(item) for item in have}
+    found = []
+    for item in made:
+        known = _hashable(item)
+        if known not in seen:
+            seen.add(known)
+            found.append(item)
+    return found
+
+
+def _hashable(item: Any) -> Any:
+    return frozenset(item.items()) if isinstance(item, dict) else item
+
+
+def _alone(attribute: Attribute, value: Any) -> Any:
+    """What a client means that writes a single value as a list of one, or as an object that has it as its `value`."""
+    if attribute.multi:
+        return value
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if attribute.type != "complex" and isinstance(value, dict) and "value" in value:
+        return value["value"]
+    return value
+
+
+def _value_key(item: Any) -> str:
+    """By what values are found again: their `value`, in any case; empty for what has none."""
+    return str(item.get("value", "") if isinstance(item, dict) else item).casefold()
+
+
+def _is_named(attribute: Attribute, item: Any, wanted: Any) -> bool:
+    """Whether an item is the one that a client names. How it is shown, and where it is, does not make it another one."""
+    if not isinstance(item, dict) or not isinstance(wanted, dict):
+        return bool(item == wanted)
+    beside = {"display", "$ref"} if "value" in wanted else {"display"}
+    names = [name for name in wanted if name not in beside]
+    return bool(names) and all(_same(attribute.sub(name), item.get(name), wanted[name]) for name in names)
+
+
+def _same(sub: Attribute | None, have: Any, wanted: Any) -> bool:
+    if sub is not None and not sub.case_exact and isinstance(have, str) and isinstance(wanted, str):
+        return have.casefold() == wanted.casefold()
+    return bool(have == wanted)
 
 
 def _made_by(filter_: Filter, attribute: Attribute) -> dict[str, Any] | None:

@@ -2,12 +2,14 @@
 
 A change is computed from the resource as it was read and made only to that version. Changes of one resource wait for each
 other here; who comes second to one that was made elsewhere (by a page, by the API) reads again.
+
+Who is to be out is out: `active: false` is done first, and stays when the rest of its request fails after it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
@@ -15,7 +17,7 @@ from msgspec import Struct
 from rustcare_sdk.contracts import identity as c
 from rustcare_sdk.errors import RustCareError
 
-from rustcare_plugin_identity.accounts import Account, Accounts, Groups
+from rustcare_plugin_identity.accounts import Account, Accounts, Group, Groups
 from rustcare_plugin_identity.guard import Guard
 
 from .directory import Directory
@@ -77,22 +79,26 @@ class Provisioning:
         """A resource as a whole. Raises what `create` does, ResourceNotFound, PreconditionFailed."""
         resource = read_resource(kind, sent)
         check_whole(kind, resource)
-        return await self._change(asking, kind, id, lambda before: resource, False)
+        return await self._changed(asking, kind, id, lambda before: resource, False)
 
     async def patch(self, asking: Asking, kind: Kind, id: str, sent: Any) -> Shown:
         """A resource after some operations. Raises what `apply_patch` does, ResourceNotFound, PreconditionFailed."""
-        return await self._change(asking, kind, id, lambda before: apply_patch(kind, before, sent), True)
+        return await self._changed(asking, kind, id, lambda before: apply_patch(kind, before, sent), True)
 
     async def delete(self, asking: Asking, kind: Kind, id: str) -> None:
         """Take a resource away. Raises ResourceNotFound, PreconditionFailed."""
-        check_match(asking, await self.need(asking, kind, id))
-        guard = Guard(self._accounts, asking.tenant, asking.scopes)
-        if kind is USERS:
-            await guard.change(await self._accounts.get(asking.tenant, id))
-            await self._request(c.ACCOUNT_DELETE, c.AccountRequest(id), c.AccountReply)
-        else:
-            guard.change_group(await self._groups.get(asking.tenant, id))
-            await self._request(c.GROUP_PUT, c.GroupRequest(id, delete=True), c.GroupsReply)
+
+        async def gone(before: Shown) -> None:
+            if kind is USERS:
+                await self._own_account(asking, before)
+                asked = c.AccountRequest(id, before.version)
+                await self._request(c.ACCOUNT_DELETE, asked, c.AccountReply)
+            else:
+                await self._own_group(asking, before)
+                deleted = c.GroupRequest(id, delete=True, version=before.version)
+                await self._request(c.GROUP_PUT, deleted, c.GroupsReply)
+
+        await self._act(asking, kind, id, gone)
 
     async def _request(self, service: str, data: Any, type: type[Any]) -> Any:
         try:
@@ -100,29 +106,30 @@ class Provisioning:
         except RustCareError as error:
             raise translated(error) from None
 
-    async def _change(
+    async def _changed(
         self, asking: Asking, kind: Kind, id: str, change: Callable[[Resource], Resource], patched: bool
     ) -> Shown:
         update = self._update_user if kind is USERS else self._update_group
-        turn = self._turns.setdefault(id, asyncio.Lock())
-        async with turn:
+        await self._act(asking, kind, id, lambda before: update(asking, before, change(before.resource), patched))
+        return await self.need(asking, kind, id)
+
+    async def _act(self, asking: Asking, kind: Kind, id: str, act: Callable[[Shown], Awaitable[None]]) -> None:
+        """Do something to a resource in the version that was read; read again when it has become another meanwhile."""
+        async with self._turns.setdefault(id, asyncio.Lock()):
             for attempt in range(_ATTEMPTS):
                 before = await self.need(asking, kind, id)
                 check_match(asking, before)
-                after = change(before.resource)
                 try:
-                    await update(asking, before, after, patched)
-                    break
+                    return await act(before)
                 except PreconditionFailed:
                     if attempt == _ATTEMPTS - 1:
                         raise
-            return await self.need(asking, kind, id)
 
     # users
 
     async def _create_user(self, asking: Asking, resource: Resource) -> str:
         fields = user_fields(resource)
-        await self._check_manager(asking, resource)
+        await self._check_manager(asking, {}, resource)
         disabled = fields.active is False
         asked = c.CreateAccountRequest(
             fields.name,
@@ -136,56 +143,73 @@ class Provisioning:
         reply = await self._request(c.ACCOUNT_CREATE, asked, c.CreateAccountReply)
         return str(reply.account.id)
 
-    async def _update_user(self, asking: Asking, before: Shown, after: Resource, patched: bool) -> None:
-        account = await self._accounts.get(asking.tenant, before.id)
-        if account is None or account.version != before.version:
+    async def _own_account(self, asking: Asking, read: Shown) -> Account:
+        """The account of a user, which the caller may change. Raises PreconditionFailed when it is not as it was read."""
+        account = await self._accounts.get(asking.tenant, read.id)
+        if account is None or account.version != read.version:
             raise PreconditionFailed("expected the version that was read, got another", address="version")
         await Guard(self._accounts, asking.tenant, asking.scopes).change(account)
+        return account
+
+    async def _update_user(self, asking: Asking, before: Shown, after: Resource, patched: bool) -> None:
+        account = await self._own_account(asking, before)
         fields = user_fields(after, account if patched else None)
-        await self._check_manager(asking, after)
+        await self._check_manager(asking, before.resource, after)
         version = account.version
         disabled = account.state == "disabled"
         if fields.active is False and not disabled:
-            # First: whatever else fails, who is to be out is out.
-            version = await self._disable(account.id, True)
+            version = await self._disable(account.id, True, version)
         asked = _update(account, fields, version)
         if asked is not None:
-            await self._request(c.ACCOUNT_UPDATE, asked, c.AccountReply)
+            version = (await self._request(c.ACCOUNT_UPDATE, asked, c.AccountReply)).account.version
         if fields.active is True and disabled:
-            await self._disable(account.id, False)
+            await self._disable(account.id, False, version)
 
-    async def _disable(self, id: str, disabled: bool) -> int:
-        asked = c.DisableRequest(id, disabled, _REASON)
+    async def _disable(self, id: str, disabled: bool, version: int) -> int:
+        asked = c.DisableRequest(id, disabled, _REASON, version)
         return int((await self._request(c.ACCOUNT_DISABLE, asked, c.AccountReply)).account.version)
 
-    async def _check_manager(self, asking: Asking, resource: Resource) -> None:
+    async def _check_manager(self, asking: Asking, before: Resource, after: Resource) -> None:
+        """Raise InvalidValue when a manager who was not the user's before is no user.
+
+        One who was may be gone by now: that is no reason to refuse what else is to change, least of all `active`.
+        """
         for extension in USERS.extensions:
-            manager = resource.get(extension.id, {}).get("manager")
+            manager = after.get(extension.id, {}).get("manager")
             if manager is None:
                 continue
             if not manager.get("value") and manager.get("$ref"):
                 manager["value"] = _last(manager["$ref"])
-            if not await self._directory.known_users(asking.tenant, [manager.get("value") or ""]):
+            wanted = manager.get("value") or ""
+            if wanted == before.get(extension.id, {}).get("manager", {}).get("value", ""):
+                continue
+            if not await self._directory.known_users(asking.tenant, [wanted]):
                 raise InvalidValue("expected a manager who is a user, got another id", address="manager.value")
 
     # groups
 
     async def _create_group(self, asking: Asking, resource: Resource) -> str:
-        members = await self._members(asking, resource)
+        members = await self._members(asking, resource, set())
         asked = c.GroupRequest(
             name=resource["displayName"], members=members, roles=[], external_id=resource.get("externalId", "")
         )
         reply = await self._request(c.GROUP_PUT, asked, c.GroupsReply)
         return str(reply.groups[0].id)
 
-    async def _update_group(self, asking: Asking, before: Shown, after: Resource, patched: bool) -> None:
-        group = await self._groups.get(asking.tenant, before.id)
-        if group is None or group.version != before.version:
+    async def _own_group(self, asking: Asking, read: Shown) -> Group:
+        """The group (without its members), which the caller may change. Raises PreconditionFailed as `_own_account`."""
+        group = await self._groups.get(asking.tenant, read.id, with_members=False)
+        if group is None or group.version != read.version:
             raise PreconditionFailed("expected the version that was read, got another", address="version")
         Guard(self._accounts, asking.tenant, asking.scopes).change_group(group)
-        members = await self._members(asking, after)
+        return group
+
+    async def _update_group(self, asking: Asking, before: Shown, after: Resource, patched: bool) -> None:
+        group = await self._own_group(asking, before)
+        # Service accounts may be members too: they are not shown, and stay whatever a client says.
+        have = {member["value"] for member in before.resource.get("members", ())}
+        wanted = set(await self._members(asking, after, have))
         name, external_id = after["displayName"], after.get("externalId", "")
-        have, wanted = set(group.members), set(members)
         asked = c.GroupRequest(
             group.id,
             name=name if name != group.name else None,
@@ -197,15 +221,15 @@ class Provisioning:
         if asked.name is not None or asked.external_id is not None or asked.add or asked.remove:
             await self._request(c.GROUP_PUT, asked, c.GroupsReply)
 
-    async def _members(self, asking: Asking, resource: Resource) -> list[str]:
-        """The ids of a group's members. Raises InvalidValue when one is no user of the tenant."""
+    async def _members(self, asking: Asking, resource: Resource, have: set[str]) -> list[str]:
+        """The ids of a group's members. Raises InvalidValue when one that it does not have is no user of the tenant."""
         ids = []
         for member in resource.get("members", []):
             if str(member.get("type", "User")).lower() != "user":
                 raise InvalidValue("expected members of type User", address="members.type")
             ids.append(member.get("value") or _last(member.get("$ref", "")))
-        known = await self._directory.known_users(asking.tenant, ids)
-        if not known.issuperset(ids):
+        fresh = [id for id in dict.fromkeys(ids) if id not in have]
+        if len(await self._directory.known_users(asking.tenant, fresh)) < len(fresh):
             raise InvalidValue("expected members that are users, got an id that none has", address="members.value")
         return list(dict.fromkeys(ids))
 

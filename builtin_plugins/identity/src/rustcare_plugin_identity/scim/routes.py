@@ -12,7 +12,7 @@ from rustcare_sdk.contracts.http import HttpRequest, HttpResponse
 from rustcare_plugin_identity.base import Services
 
 from . import discovery
-from .answers import MEDIA_TYPE, answered, asking_of, body_of, document, query_of, shown_to
+from .answers import MEDIA_TYPE, answered, asking_of, body_of, document, query_of, selection_of, shown_to
 from .bulk import MAX_PAYLOAD, Done, Operation, run_bulk
 from .directory import Directory
 from .errors import InvalidPath, MethodNotAllowed, PreconditionFailed, ResourceNotFound, ScimError, error_body
@@ -32,6 +32,8 @@ _SELECT = ("attributes", "excludedAttributes")
 _BASE = "/scim/v2"
 #: Bodies that are a little too large are refused in SCIM's own words; what is far too large does not come this far.
 _BULK_BODY = 2 * MAX_PAYLOAD
+#: Ten thousand members as this server shows them, and a name for each: whoever may read a group may send it back.
+_WHOLE_GROUP = 4 * 1048576
 _TYPES = (MEDIA_TYPE, "application/json")
 
 
@@ -110,7 +112,7 @@ class ScimRoutes(Services):
         """A page of users, asked for in a body."""
         return await self._scim_search(message, (USERS,))
 
-    @_writes("POST", "/Users", "Create a user", status=201)
+    @_writes("POST", "/Users", "Create a user", status=201, query=_SELECT)
     async def scim_user_create(self, message: Request) -> HttpResponse:
         """A new user."""
         return await self._scim_create(message, USERS)
@@ -120,12 +122,12 @@ class ScimRoutes(Services):
         """One user."""
         return await self._scim_get(message, USERS, message.data.params["id"])
 
-    @_writes("PUT", "/Users/{id}", "Replace a user")
+    @_writes("PUT", "/Users/{id}", "Replace a user", query=_SELECT)
     async def scim_user_replace(self, message: Request) -> HttpResponse:
         """A user as a whole."""
         return await self._scim_put(message, USERS, message.data.params["id"])
 
-    @_writes("PATCH", "/Users/{id}", "Change a user")
+    @_writes("PATCH", "/Users/{id}", "Change a user", query=_SELECT)
     async def scim_user_patch(self, message: Request) -> HttpResponse:
         """A user in parts."""
         return await self._scim_patch(message, USERS, message.data.params["id"])
@@ -147,7 +149,7 @@ class ScimRoutes(Services):
         """A page of groups, asked for in a body."""
         return await self._scim_search(message, (GROUPS,))
 
-    @_writes("POST", "/Groups", "Create a group", status=201)
+    @_writes("POST", "/Groups", "Create a group", status=201, query=_SELECT, max_body=_WHOLE_GROUP)
     async def scim_group_create(self, message: Request) -> HttpResponse:
         """A new group."""
         return await self._scim_create(message, GROUPS)
@@ -157,12 +159,12 @@ class ScimRoutes(Services):
         """One group."""
         return await self._scim_get(message, GROUPS, message.data.params["id"])
 
-    @_writes("PUT", "/Groups/{id}", "Replace a group")
+    @_writes("PUT", "/Groups/{id}", "Replace a group", query=_SELECT, max_body=_WHOLE_GROUP)
     async def scim_group_replace(self, message: Request) -> HttpResponse:
         """A group as a whole."""
         return await self._scim_put(message, GROUPS, message.data.params["id"])
 
-    @_writes("PATCH", "/Groups/{id}", "Change a group")
+    @_writes("PATCH", "/Groups/{id}", "Change a group", query=_SELECT, max_body=_WHOLE_GROUP)
     async def scim_group_patch(self, message: Request) -> HttpResponse:
         """A group in parts."""
         return await self._scim_patch(message, GROUPS, message.data.params["id"])
@@ -179,12 +181,12 @@ class ScimRoutes(Services):
         """The caller's user (RFC 7644, section 3.11)."""
         return await self._scim_get(message, USERS, _own_id(message))
 
-    @_writes("PUT", "/Me", "Replace one's own user")
+    @_writes("PUT", "/Me", "Replace one's own user", query=_SELECT)
     async def scim_me_replace(self, message: Request) -> HttpResponse:
         """The caller's user as a whole."""
         return await self._scim_put(message, USERS, _own_id(message))
 
-    @_writes("PATCH", "/Me", "Change one's own user")
+    @_writes("PATCH", "/Me", "Change one's own user", query=_SELECT)
     async def scim_me_patch(self, message: Request) -> HttpResponse:
         """The caller's user in parts."""
         return await self._scim_patch(message, USERS, _own_id(message))
@@ -282,7 +284,8 @@ class ScimRoutes(Services):
         asking = asking_of(message)
 
         async def answer() -> HttpResponse:
-            return shown_to(message.data, await self.provisioning.need(asking, kind, id))
+            selection = selection_of(message.data)
+            return shown_to(message.data, await self.provisioning.need(asking, kind, id), selection)
 
         return await answered(answer)
 
@@ -290,8 +293,9 @@ class ScimRoutes(Services):
         asking = asking_of(message)
 
         async def answer() -> HttpResponse:
+            selection = selection_of(message.data)  # first: what is asked wrongly changes nothing
             made = await self.provisioning.create(asking, kind, body_of(message.data))
-            return shown_to(message.data, made, 201)
+            return shown_to(message.data, made, selection, 201)
 
         return await answered(answer)
 
@@ -300,8 +304,9 @@ class ScimRoutes(Services):
 
         async def answer() -> HttpResponse:
             _refuse_any(message)
+            selection = selection_of(message.data)
             made = await self.provisioning.replace(asking, kind, id, body_of(message.data))
-            return shown_to(message.data, made)
+            return shown_to(message.data, made, selection)
 
         return await answered(answer)
 
@@ -310,8 +315,9 @@ class ScimRoutes(Services):
 
         async def answer() -> HttpResponse:
             _refuse_any(message)
+            selection = selection_of(message.data)
             made = await self.provisioning.patch(asking, kind, id, body_of(message.data))
-            return shown_to(message.data, made)
+            return shown_to(message.data, made, selection)
 
         return await answered(answer)
 

@@ -24,6 +24,7 @@ Resource = dict[str, Any]
 
 _MAX_TEXT = 65536
 _MAX_VALUES = 10_000
+_MAX_NAMES = 1000
 
 
 def read_resource(kind: Kind, sent: Any) -> Resource:
@@ -42,14 +43,15 @@ def read_resource(kind: Kind, sent: Any) -> Resource:
         if extension is not None:
             inner = _object(value, extension.id, extension.attributes)
             if inner:
-                found[extension.id] = inner
+                found.setdefault(extension.id, {}).update(inner)
             continue
         where = locate(kind, name)
-        if where is None or where.container or where.sub or where.attribute is None:
+        if where is None or where.sub or where.attribute is None or where.attribute.mutability == "readOnly":
             continue
         made = attribute_value(where.attribute, value)
-        if made is not None and where.attribute.mutability != "readOnly":
-            found[where.attribute.name] = made
+        if made is not None:
+            holder = found.setdefault(where.container, {}) if where.container else found
+            holder[where.attribute.name] = made
     return found
 
 
@@ -103,8 +105,8 @@ def single_value(attribute: Attribute, value: Any) -> Any:
     if value is None:
         return None
     if attribute.type == "complex":
-        if attribute.multi and isinstance(value, str):
-            value = {"value": value}  # the short form of some clients
+        if isinstance(value, str) and attribute.sub("value") is not None:
+            value = {"value": value}  # the short form of some clients: of members, of a manager
         return _object(value, attribute.name, attribute.subs) or None
     return _PLAIN[attribute.type](attribute, value)
 
@@ -194,10 +196,20 @@ class Selection:
     """Which attributes a client wants to see (RFC 7644, section 3.9): `attributes`, or all but `excludedAttributes`."""
 
     def __init__(self, wanted: Iterable[str] = (), unwanted: Iterable[str] = ()) -> None:
-        self._wanted = [parse_attribute(item.strip()) for item in wanted if item.strip()]
-        self._unwanted = [parse_attribute(item.strip()) for item in unwanted if item.strip()]
+        self._wanted = _paths(wanted)
+        self._unwanted = _paths(unwanted)
         if self._wanted and self._unwanted:
             raise InvalidValue("expected attributes or excludedAttributes, got both", address="attributes")
+        #: By kind, so that every name is looked up once, not once for each attribute of each resource.
+        self._named: dict[str, tuple[_Named, _Named]] = {}
+
+    def shows(self, kind: Kind, name: str) -> bool:
+        """Whether the client sees anything of an attribute of the core schema."""
+        attribute = next(item for item in kind.attributes if item.name == name)
+        wanted, unwanted = self._names(kind)
+        if attribute.returned != "default":
+            return attribute.returned == "always"
+        return (not self._wanted or ("", name) in wanted) and "" not in unwanted.get(("", name), ())
 
     def show(self, kind: Kind, resource: Resource) -> Resource:
         """What the client sees."""
@@ -226,8 +238,7 @@ class Selection:
         """An attribute as far as it is shown, or None."""
         if attribute.returned == "never":
             return None
-        wanted = self._named(kind, self._wanted, container, attribute)
-        unwanted = self._named(kind, self._unwanted, container, attribute)
+        wanted, unwanted = (named.get((container, attribute.name)) for named in self._names(kind))
         if attribute.returned != "always":
             if self._wanted and wanted is None:
                 return None
@@ -245,16 +256,35 @@ class Selection:
             return [item for item in cut if item] or None
         return {name: inner for name, inner in value.items() if name in shown} or None
 
-    def _named(self, kind: Kind, paths: list[AttributePath], container: str, attribute: Attribute) -> set[str] | None:
-        """The sub-attributes of an attribute that paths name; "" for itself; None when none does."""
-        found: set[str] = set()
-        for path in paths:
-            where = kind.find(path)
-            if where is None or where.container != container:
-                continue
-            if where.attribute is None or where.attribute is attribute:
-                found.add(where.sub.name if where.sub else "")
-        return found or None
+    def _names(self, kind: Kind) -> tuple[_Named, _Named]:
+        found = self._named.get(kind.name)
+        if found is None:
+            found = self._named[kind.name] = _named(kind, self._wanted), _named(kind, self._unwanted)
+        return found
+
+
+#: The sub-attributes that are named of an attribute, "" for itself; by its container (an extension's URI, or "") and name.
+_Named = dict[tuple[str, str], set[str]]
+
+
+def _paths(names: Iterable[str]) -> list[AttributePath]:
+    found = [parse_attribute(name.strip()) for name in names if name.strip()]
+    if len(found) > _MAX_NAMES:
+        raise InvalidValue(f"expected at most {_MAX_NAMES} attributes, got {len(found)}", address="attributes")
+    return found
+
+
+def _named(kind: Kind, paths: Iterable[AttributePath]) -> _Named:
+    found: _Named = {}
+    for path in paths:
+        where = kind.find(path)
+        if where is None:
+            continue
+        extension = kind.extension(where.container) if where.attribute is None else None
+        attributes = (where.attribute,) if where.attribute is not None else extension.attributes if extension else ()
+        for attribute in attributes:
+            found.setdefault((where.container, attribute.name), set()).add(where.sub.name if where.sub else "")
+    return found
 
 
 def _sub_shown(sub: Attribute, wanted: set[str] | None, unwanted: set[str] | None) -> bool:

@@ -43,13 +43,20 @@ _LITERALS: dict[str, Literals] = {"true": True, "false": False, "null": None}
 class PatchPath(Struct, frozen=True):
     """Where a PATCH operation works: an attribute, of its values those that the filter selects, of those a sub-attribute.
 
-    `text` is the path as it came; a path may also be the URI of an extension as a whole.
+    A path may also be the URI of an extension as a whole.
     """
 
-    text: str
     path: AttributePath
     filter: Filter | None = None
     sub: str = ""
+
+    @property
+    def place(self) -> str:
+        """The path without what its filter compares with, which may be somebody's address: for errors."""
+        return f"{self.path}{'[…]' if self.filter is not None else ''}{f'.{self.sub}' if self.sub else ''}"
+
+    def __repr__(self) -> str:
+        return f"<PatchPath {self.place}>"
 
 
 def parse_filter(text: str) -> Filter:
@@ -87,7 +94,6 @@ class _Parser:
 
     def __init__(self, text: str, error: type[ScimError]) -> None:
         self._error = error
-        self._text = text
         self._tokens: list[tuple[str, str]] = []
         self._at = 0
         self._depth = 0
@@ -140,7 +146,7 @@ class _Parser:
             raise self._wrong("no name of an attribute")
         if not self._peek("mark", "["):
             self._end()
-            return PatchPath(self._text.strip(), path)
+            return PatchPath(path)
         if path.sub:
             raise self._wrong("a filter on a sub-attribute")
         inner = self._brackets()
@@ -148,7 +154,7 @@ class _Parser:
         if sub and not _NAME.fullmatch(sub):
             raise self._wrong("no name of a sub-attribute")
         self._end()
-        return PatchPath(self._text.strip(), path, inner, sub)
+        return PatchPath(path, inner, sub)
 
     def _end(self) -> None:
         if self._at < len(self._tokens):

@@ -65,7 +65,8 @@ GROUP_COLUMNS: Mapping[str, Column] = {
     "meta.created": Column("created", "time"),
     "meta.lastModified": Column("updated", "time"),
     "members.value": Column(
-        "EXISTS (SELECT 1 FROM memberships m WHERE m.tenant = groups.tenant AND m.group_id = groups.id AND m.account = ?)",
+        "EXISTS (SELECT 1 FROM memberships m JOIN accounts a ON a.tenant = m.tenant AND a.id = m.account"
+        " WHERE m.tenant = groups.tenant AND m.group_id = groups.id AND m.account = ? AND a.kind = 'user')",
         "linked",
     ),
 }
@@ -165,8 +166,10 @@ def _pattern(operator: str, text: str) -> str | None:
 
 
 def _within(operator: str, columns: str, text: str) -> Condition:
-    """Texts of JSON hold ASCII as it is, but for quotes and backslashes; other letters may be written in several ways."""
-    if operator not in ("eq", "co", "sw", "ew") or not text.isascii() or '"' in text or "\\" in text:
+    """Texts of JSON hold ASCII as it is, but for quotes, backslashes and what is not printable; what has other letters is
+    kept folded beside it (see `mapping`)."""
+    plain = text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
+    if operator not in ("eq", "co", "sw", "ew") or not plain:
         return _ANYTHING
     pattern = _pattern("co", text)
     sql = " OR ".join(f"LOWER({name.strip()}) LIKE ? ESCAPE '\\'" for name in columns.split(","))

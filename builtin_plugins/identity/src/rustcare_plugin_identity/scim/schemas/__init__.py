@@ -4,7 +4,7 @@ from .attributes import Attribute, Found, Kind, Schema
 from .others import COMMON, GROUP, RESOURCE_TYPE, SCHEMA, SERVICE_PROVIDER_CONFIG
 from .user import ENTERPRISE, USER
 
-__all__ = ["GROUPS", "KINDS", "SCHEMAS", "USERS", "Attribute", "Found", "Kind", "Schema"]
+__all__ = ["ENTERPRISE", "GROUPS", "KINDS", "SCHEMAS", "USERS", "Attribute", "Found", "Kind", "Schema"]
 
 USERS = Kind("User", "/Users", "Accounts of people", USER, (ENTERPRISE,), COMMON)
 GROUPS = Kind("Group", "/Groups", "Groups of users", GROUP, (), COMMON)
