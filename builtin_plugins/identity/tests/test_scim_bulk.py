@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rustcare_plugin_identity.scim.bulk import MAX_OPERATIONS, MAX_PAYLOAD, Done, Operation, run_bulk
+from rustcare_plugin_identity.scim.bulk import MAX_DEPTH, MAX_OPERATIONS, MAX_PAYLOAD, Done, Operation, run_bulk
 from rustcare_plugin_identity.scim.errors import InvalidSyntax, InvalidValue, NoTarget, TooLarge
 
 
@@ -101,7 +101,17 @@ async def test_limits_and_messages_that_are_none() -> None:
             await run(*operations)
     with pytest.raises(InvalidValue):
         await run(make("a"), failOnErrors=0)
+    deep: Any = "bulkId:a"
+    for _ in range(MAX_DEPTH + 1):
+        deep = {"x": [deep]}
+    with pytest.raises(InvalidSyntax):
+        await run(make("a"), {"method": "POST", "path": "/Users", "bulkId": "b", "data": deep})
     assert server.seen == []
+
+
+def test_an_operation_does_not_print_what_it_carries() -> None:
+    """Its data may hold a password."""
+    assert "secret" not in repr(Operation("POST", "/Users", "b", "", {"password": "secret"}))
 
 
 @given(st.data())

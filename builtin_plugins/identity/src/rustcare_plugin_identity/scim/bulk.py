@@ -25,13 +25,24 @@ from .errors import (
 )
 from .values import check_schemas
 
-__all__ = ["BULK_REQUEST", "BULK_RESPONSE", "MAX_OPERATIONS", "MAX_PAYLOAD", "Done", "Operation", "run_bulk"]
+__all__ = [
+    "BULK_REQUEST",
+    "BULK_RESPONSE",
+    "MAX_DEPTH",
+    "MAX_OPERATIONS",
+    "MAX_PAYLOAD",
+    "Done",
+    "Operation",
+    "run_bulk",
+]
 
 BULK_REQUEST = "urn:ietf:params:scim:api:messages:2.0:BulkRequest"
 BULK_RESPONSE = "urn:ietf:params:scim:api:messages:2.0:BulkResponse"
 #: Operations, and bytes, of one request.
 MAX_OPERATIONS = 1000
 MAX_PAYLOAD = 1048576
+#: How deep an operation's data may nest; resources nest four deep.
+MAX_DEPTH = 40
 _REFERENCE = "bulkId:"
 _METHODS = ("POST", "PUT", "PATCH", "DELETE")
 
@@ -44,6 +55,9 @@ class Operation(Struct, frozen=True):
     bulk_id: str = ""
     version: str = ""
     data: Any = None
+
+    def __repr__(self) -> str:
+        return f"<Operation {self.method}>"  # its data may be a password, its path hold a name
 
 
 class Done(Struct, frozen=True):
@@ -190,17 +204,19 @@ def _conflict(missing: set[str], makers: dict[str, int]) -> ConflictingReference
 def _references(operation: Operation) -> set[str]:
     """The bulkIds that an operation refers to, in its path and anywhere in its data."""
     found: set[str] = set()
-    todo: list[Any] = [operation.data, *operation.path.split("/")]
+    todo: list[tuple[int, Any]] = [(0, operation.data), *((0, part) for part in operation.path.split("/"))]
     while todo:
-        value = todo.pop()
+        depth, value = todo.pop()
+        if depth > MAX_DEPTH:
+            raise InvalidSyntax(f"expected data that nests at most {MAX_DEPTH} deep", address="body.Operations.data")
         if isinstance(value, str):
             last = value.rpartition("/")[2]
             if last.startswith(_REFERENCE):
                 found.add(last.removeprefix(_REFERENCE))
         elif isinstance(value, dict):
-            todo.extend(value.values())
+            todo.extend((depth + 1, inner) for inner in value.values())
         elif isinstance(value, list):
-            todo.extend(value)
+            todo.extend((depth + 1, inner) for inner in value)
     return found
 
 
