@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ENVIRONMENT", "running_kernel", "rustcare", "rustcare_json"]
+__all__ = ["ENVIRONMENT", "command", "running_kernel", "rustcare", "rustcare_json"]
 
 ENVIRONMENT = {**os.environ, "NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 for _name in ("RUSTCARE_DATA", "RUSTCARE_URL", "RUSTCARE_TOKEN", "RUSTCARE_KEY"):

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["DEFAULT_DATA", "Data", "Json", "Source", "Yes", "anywhere"]
+__all__ = ["DEFAULT_DATA", "Data", "Full", "Json", "Source", "Yes", "anywhere"]
 
 DEFAULT_DATA = Path("rustcare-data")
 
@@ -29,6 +29,7 @@ def wants_json(context: Any) -> bool:
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.", callback=_remember_json)]
 Data = Annotated[Path, typer.Option("--data", envvar="RUSTCARE_DATA", metavar="DIR", help="The kernel's data folder.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Consent without being asked.")]
+Full = Annotated[bool, typer.Option("--full", help="Show each capability that is asked for, not groups of them.")]
 Source = Annotated[
     str,
     typer.Argument(

@@ -88,8 +88,10 @@ def _line(stream: IO[str], text: str, style: str) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "", empty: str = "") -> None:
-    """Rows under headings. A cell that is the name of a state gets its colour."""
-    cells = [[_text(value) for value in row] for row in rows]
+    """Rows under headings. A cell that is the name of a state gets its colour. A column without either is left out."""
+    kept = [number for number, name in enumerate(columns) if name or any(row[number] for row in rows)]
+    columns = [columns[number] for number in kept]
+    cells = [[_text(row[number]) for number in kept] for row in rows]
     if not cells and empty:
         say(empty)
         return

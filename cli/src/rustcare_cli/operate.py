@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ._options import DEFAULT_DATA, Data, Json, PluginId, Source, Yes
+from ._options import DEFAULT_DATA, Data, Full, Json, PluginId, Source, Yes
 
 __all__ = [
     "caps",
@@ -103,11 +103,14 @@ def install(
     config: ConfigFile = None,
     enable: Annotated[bool, typer.Option(help="Start it at once.")] = True,
     yes: Yes = False,
+    full: Full = False,
     data: Data = DEFAULT_DATA,
     json: Json = False,
 ) -> None:
     """Install a plugin, with your consent to what it asks for."""
-    _put("plugin.install", "Install it with these capabilities?", source, runtime, config, yes, data, json, enable)
+    _put(
+        "plugin.install", "Install it with these capabilities?", source, runtime, config, yes, full, data, json, enable
+    )
 
 
 def upgrade(
@@ -115,11 +118,12 @@ def upgrade(
     runtime: Runtime = None,
     config: ConfigFile = None,
     yes: Yes = False,
+    full: Full = False,
     data: Data = DEFAULT_DATA,
     json: Json = False,
 ) -> None:
     """Replace a plugin while it runs. Asks only for what is new."""
-    _put("plugin.upgrade", "Upgrade to this version?", source, runtime, config, yes, data, json, None)
+    _put("plugin.upgrade", "Upgrade to this version?", source, runtime, config, yes, full, data, json, None)
 
 
 def _put(
@@ -129,6 +133,7 @@ def _put(
     runtime: str | None,
     config: Path | None,
     yes: bool,
+    full: bool,
     data: Path,
     json: bool,
     enable: bool | None,
@@ -142,7 +147,7 @@ def _put(
         with busy("Reading the package"):
             where = source_for(control, source, runtime)
             inspection = control.call("plugin.inspect", source=where)
-        ask(question, [inspection], yes=yes, as_json=json)
+        ask(question, [inspection], yes=yes, as_json=json, full=full)
         with busy(f"{'Installing' if method == 'plugin.install' else 'Upgrading to'} {inspection['id']}"):
             status = control.call(
                 method,

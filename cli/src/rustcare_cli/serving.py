@@ -45,6 +45,7 @@ def run(
     http: str | None = None,
     log_level: str = "warning",
     yes: bool = False,
+    full: bool = False,
     json: bool = False,
 ) -> None:
     """Run a kernel until SIGINT or SIGTERM, or until `system.stop`.
@@ -54,6 +55,7 @@ def run(
         http: `HOST:PORT` of the front door for this run, over what the gateway is configured with; None: that.
         bare: install nothing on the first start.
         yes: the operator consents to what the built-in plugins ask for.
+        full: show each capability that they ask for, not groups of them.
     """
     import asyncio
 
@@ -61,7 +63,7 @@ def run(
 
     config = {GATEWAY: listening_at(http)} if http is not None else {}
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_up(data.absolute(), store, workers, bare, config, log_level, yes, json))
+        runner.run(_up(data.absolute(), store, workers, bare, config, log_level, yes, full, json))
 
 
 def listening_at(text: str) -> dict[str, Any]:
@@ -94,6 +96,7 @@ async def _up(
     config: Mapping[str, Mapping[str, Any]],
     log_level: str,
     yes: bool,
+    full: bool,
     json: bool,
 ) -> None:
     import asyncio
@@ -113,7 +116,7 @@ async def _up(
         server = ControlServer(kernel, stop=stopped.set, store=store.partition(":")[0])
         async with server:
             if not kernel.plugins() and not bare:
-                await _install_built_ins(kernel, config, yes, json)
+                await _install_built_ins(kernel, config, yes, full, json)
             with suppress(TimeoutError):  # the log says what is the matter with a worker
                 async with asyncio.timeout(30):
                     await kernel.converged()
@@ -123,7 +126,9 @@ async def _up(
                 note("Stopping: what is being handled is finished first.")
 
 
-async def _install_built_ins(kernel: Kernel, config: Mapping[str, Mapping[str, Any]], yes: bool, json: bool) -> None:
+async def _install_built_ins(
+    kernel: Kernel, config: Mapping[str, Mapping[str, Any]], yes: bool, full: bool, json: bool
+) -> None:
     """Ask once for all of them: the operator sees every capability before anything is installed."""
     from rustcare_kernel.control import inspection_of
 
@@ -131,7 +136,7 @@ async def _install_built_ins(kernel: Kernel, config: Mapping[str, Mapping[str, A
     from ._render import busy
 
     inspections = [inspection_of(await kernel.inspect(source)) for source in BUILT_INS]
-    ask("Install these built-in plugins with these capabilities?", inspections, yes=yes, as_json=json)
+    ask("Install these built-in plugins with these capabilities?", inspections, yes=yes, as_json=json, full=full)
     for source, inspection in zip(BUILT_INS, inspections, strict=True):
         what = "Building and starting" if inspection["unbuilt"] else "Starting"
         with busy(f"{what} {inspection['id']}" + (" (once, some seconds)" if inspection["unbuilt"] else "")):

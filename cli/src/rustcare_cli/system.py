@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ._options import DEFAULT_DATA, Data, Json, Yes
+from ._options import DEFAULT_DATA, Data, Full, Json, Yes
 
 __all__ = ["export", "status", "stop", "up"]
 
@@ -44,13 +44,16 @@ def up(
         str, typer.Option("--log-level", help="debug, info, warning, error or silent.", metavar="LEVEL")
     ] = "warning",
     yes: Yes = False,
+    full: Full = False,
     json: Json = False,
 ) -> None:
     """Run a kernel here until Ctrl-C. A new data folder gets the built-in plugins, with your consent."""
     from . import serving
 
     _check_level(log_level)
-    serving.run(data, store=store, workers=workers, bare=bare, http=http, log_level=log_level, yes=yes, json=json)
+    serving.run(
+        data, store=store, workers=workers, bare=bare, http=http, log_level=log_level, yes=yes, full=full, json=json
+    )
 
 
 def _check_level(level: str) -> None:
