@@ -2,7 +2,8 @@
 
     journal     what must reach the audit log and is not known to be there yet: durable, in the catalog
     line        the line to the recorder: entries, outcomes, what waits, what an earlier process left open
-    gate        what must be on record, and the way through: enter, have the effect, leave with its outcome
+    policy      what must be on record, and how a use ended in the words of the log
+    gate        the way through: enter, have the effect, leave with its outcome
     operations  what the kernel itself does for its operator: the same, with its effect marked in the catalog
     usage       all other uses of capabilities, counted
 

@@ -18,7 +18,6 @@ from contextlib import suppress
 from contextvars import Context
 from typing import Any
 
-from rustcare_sdk.capability import Capability, covers, parse
 from rustcare_sdk.contracts.audit import (
     POLICY,
     RECORD,
@@ -28,23 +27,17 @@ from rustcare_sdk.contracts.audit import (
     PolicyReply,
     PolicyRequest,
 )
-from rustcare_sdk.errors import AuditUnavailable, CapabilityDenied, RustCareError
+from rustcare_sdk.errors import AuditUnavailable, CapabilityDenied
 from rustcare_sdk.message import Call
 
 from rustcare_kernel.bus import Bus, Sender
-from rustcare_kernel.errors import ConfigInvalid
 from rustcare_kernel.logs import Logs, describe
 
 from .journal import Journal
 from .line import Line, inside_the_recorder
+from .policy import Policy, ending
 
 __all__ = ["Gate", "Ticket"]
-
-#: What can be held at the gate. The clock and random bytes are read in one step, with nothing to wait in.
-GATED = frozenset(
-    {"bus:publish", "bus:request", "db:read", "db:write", "kv:read", "kv:write", "net:listen"}
-    | {"secret:use", "secret:reveal", "secret:create"}
-)
 
 _WRITING = frozenset({RECORD, SETTLE})
 
@@ -63,10 +56,7 @@ class Ticket:
         """How it went: well, or with this error."""
         if error is None:
             return Outcome(self.id, self.index, "success", "", "yes")
-        code = error.code if isinstance(error, RustCareError) else type(error).__name__
-        if isinstance(error, asyncio.CancelledError):
-            code = "cancelled"
-        return Outcome(self.id, self.index, "failure", code, "unknown")
+        return Outcome(self.id, self.index, "failure", ending(error), "unknown")
 
 
 class Gate(Line):
@@ -77,7 +67,6 @@ class Gate(Line):
         base: the recorder and every plugin that it needs, by id.
     """
 
-    CACHED = 20_000
     KEPT = (
         10_000  # outcomes of refused attempts that wait for a log; of more the next start says that they are not known
     )
@@ -95,8 +84,7 @@ class Gate(Line):
         super().__init__(bus, journal, logs, name, effects_of)
         self.base = base
         self._version_of = version_of
-        self._must: dict[str, list[Capability]] = {}
-        self._answers: dict[tuple[str, str], bool] = {}
+        self._policy = Policy()
         #: Told when another policy is in force.
         self.changed: Callable[[], None] = lambda: None
         self._attaching: asyncio.Task[None] | None = None
@@ -111,33 +99,22 @@ class Gate(Line):
             self._enforce(*found)
 
     def _enforce(self, recorder: str, must: Iterable[str]) -> None:
-        rules: dict[str, list[Capability]] = {}
-        for text in must:
-            capability = parse(text, "audit policy")
-            key = f"{capability.kind}:{capability.action}"
-            if key not in GATED:
-                raise ConfigInvalid(
-                    f"expected one of {', '.join(sorted(GATED))} in the audit policy, got {text}",
-                    hint="other uses are counted, and the counts are entries",
-                    address=recorder,
-                )
-            rules.setdefault(key, []).append(Capability(capability.kind, capability.action, capability.scope))
-        self.recorder, self._must = recorder, rules
-        self._answers.clear()
+        self._policy.replace(must, recorder)
+        self.recorder = recorder
         self._bus.gate = self
         self.changed()
 
     def lift(self) -> None:
         """Nothing must be on record any more (blocking)."""
         self.journal.lift_policy()
-        self.recorder, self._must, self.ready = "", {}, False
-        self._answers.clear()
+        self._policy.replace((), "")
+        self.recorder, self.ready = "", False
         self._bus.gate = None
         self.changed()
 
     def must(self) -> list[str]:
         """What must be on record now, as texts of capabilities."""
-        return [str(rule) for rules in self._must.values() for rule in rules]
+        return self._policy.texts()
 
     def audits(self, sender: str, key: str, scope: str) -> bool:
         """Whether a use must be on record. `key` is `kind:action`.
@@ -152,17 +129,7 @@ class Gate(Line):
                 hint="a disclosure outside of the system is stated with audit.disclose",
                 address=scope,
             )
-        rules = self._must.get(key)
-        if rules is None:
-            return False
-        answer = self._answers.get((key, scope))
-        if answer is None:
-            kind, _, action = key.partition(":")
-            answer = any(covers(rule, Capability(kind, action, scope)) for rule in rules)
-            if len(self._answers) > self.CACHED:  # names come from outside: a cache must not grow without bound
-                self._answers.clear()
-            self._answers[key, scope] = answer
-        return answer
+        return self._policy.covers(key, scope)
 
     # the way through
 
