@@ -98,6 +98,74 @@ async def test_a_proxy_asks_whether_a_request_may_pass(
             assert answer.headers["x-auth-on-behalf"] == ""
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"x-original-uri": "/public", "x-forwarded-uri": "/secret"},
+        {"x-original-uri": "/secret", "x-original-url": "http://localhost/public"},
+        {"x-original-uri": "/a", "x-original-method": "GET", "x-forwarded-method": "DELETE"},
+        {
+            "x-original-uri": "/a",
+            "x-original-url": "http://south.example.org/a",
+            "x-forwarded-host": "north.example.org",
+        },
+        {"x-original-uri": "/a/../secret"},
+        {"x-original-uri": "/a/%2e%2e/secret"},
+        {"x-original-uri": "/a%2f..%2fsecret"},
+        {"x-forwarded-uri": "/a%00"},
+        {"x-forwarded-uri": "/%ff"},
+        {"x-forwarded-uri": "secret"},
+        {"x-original-url": "http://localhost/a\\b"},
+        {"x-original-uri": "/a", "x-forwarded-host": "a, b"},
+        {"x-original-uri": "/a", "x-original-method": "GET /b"},
+    ],
+    ids=lambda fields: " ".join(fields.values()),
+)
+async def test_a_request_in_question_that_could_be_two_is_refused(fields: dict[str, str]) -> None:
+    """A field that the proxy passed on and one that it set, or a path that the gateway would refuse as its own."""
+    async with gateway_plugin(tenants=TWO) as gate:
+        gate.person("ann")
+        answer = await gate.ask("GET", "/auth/check", who="ann", headers=fields)
+        assert (answer.status_code, code(answer)) == (400, "gateway.bad-request")
+        answer = await gate.ask("GET", "/auth/check/secret", who="ann", headers={"x-original-uri": "/public"})
+        assert answer.status_code == 400
+
+
+async def test_the_path_in_question_names_a_tenant_only_where_paths_do() -> None:
+    """By the policies, as in a request to the gateway itself; a host that ends with a dot is the same host."""
+    fields = {"x-original-uri": "/t/south/7"}
+    async with gateway_plugin() as gate:
+        gate.tenants = TWO
+        gate.person("ann")
+        gate.h.plugin._tenants.by_path = False  # type: ignore[attr-defined]
+        assert (await gate.ask("GET", "/auth/check", who="ann", headers=fields)).status_code == 200
+    async with gateway_plugin(tenants=TWO) as gate:
+        gate.person("ann")
+        assert (await gate.ask("GET", "/auth/check", who="ann", headers=fields)).status_code == 403
+        for host in ("north.example.org", "north.example.org.", "NORTH.example.org.:443"):
+            fields = {"x-original-uri": "/7", "x-forwarded-host": host}
+            assert (await gate.ask("GET", "/auth/check", who="ann", headers=fields)).status_code == 403, host
+
+
+async def test_options_let_nobody_pass() -> None:
+    """A proxy that asks with the method of a preflight is told no, unless the caller is known."""
+    async with gateway_plugin() as gate:
+        gate.person("ann")
+        preflight = {"origin": "https://a.example", "access-control-request-method": "GET"}
+        for path in ("/auth/check", "/auth/check/files/7"):
+            assert (await gate.ask("OPTIONS", path, headers=preflight)).status_code == 401
+            assert (await gate.ask("OPTIONS", path, who="ann", headers=preflight)).status_code == 200
+
+
+async def test_no_plugin_stands_in_for_a_question() -> None:
+    """A route below `/auth/check` is not answered by its plugin, and not described."""
+    route = row("GET", "/auth/check/open", public=True)
+    async with gateway_plugin(route) as gate:
+        assert (await gate.ask("GET", "/auth/check/open")).status_code == 401
+        assert "/auth/check/open" not in (await gate.ask("GET", "/openapi.json")).json()["paths"]
+        assert [line.fields["path"] for line in gate.h.logs if "path" in line.fields] == ["/auth/check/open"]
+
+
 async def test_envoy_asks_with_the_method_and_path_themselves() -> None:
     """Any method, and whatever stands behind `/auth/check`."""
     async with gateway_plugin() as gate:

@@ -109,10 +109,27 @@ async def test_without_identity_public_routes_go_on() -> None:
 async def test_guessing_is_slowed_down() -> None:
     """An address that sends credentials that are not valid is refused after a while, without anybody being asked."""
     limits = {"failures": [{"by": "address", "rate": 3, "per": 60}]}
-    async with gateway_plugin(LAB, limits=limits) as gate:
+    async with gateway_plugin(LAB, row("GET", "/open", public=True), limits=limits) as gate:
         statuses = [(await gate.ask("GET", "/lab/7", who=f"guess{number}")).status_code for number in range(5)]
         assert statuses == [401, 401, 401, 429, 429]
         assert gate.lookups == 3
+        # A page for everybody is one for those too who share an address with whoever guesses: as nobody known.
+        gate.person("ann")
+        gate.answer("/open", echo)
+        answer = await gate.ask("GET", "/open", who="ann")
+        assert (answer.status_code, answer.json()["principal"]) == (200, "")
+        assert gate.lookups == 3
+
+
+async def test_what_a_trusted_proxy_says_of_the_origin_is_looked_at() -> None:
+    """Of several hosts the last is the proxy's own word, a client may have said the others; what is no host is refused."""
+    async with gateway_plugin(row("GET", "/open", public=True), tenants=TWO, trusted_proxies=["127.0.0.1"]) as gate:
+        gate.answer("/open", echo)
+        fields = {"x-forwarded-host": "south.example, North.example.org.", "x-forwarded-proto": "http, https"}
+        answer = await gate.ask("GET", "/open", headers=fields)
+        assert (answer.json()["tenant"], answer.json()["base"]) == ("north", "https://north.example.org")
+        answer = await gate.ask("GET", "/open", headers={"x-forwarded-host": "a/b"})
+        assert (answer.status_code, code(answer)) == (400, "gateway.bad-request")
 
 
 # tenants

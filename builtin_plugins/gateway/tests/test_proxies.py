@@ -39,6 +39,7 @@ def test_a_name_is_no_address() -> None:
 
 
 def test_one_ipv6_client_is_one_network() -> None:
-    """All addresses of a /64 count together; an IPv4 address in IPv6 is that IPv4 address."""
+    """All addresses of a /64 count together; an IPv4 address in IPv6 is that IPv4 address; this machine stays itself."""
     assert group("2001:db8::1") == group("2001:db8:0:0:ffff::2") != group("2001:db8:0:1::1")
+    assert group("::1") == "::1"
     assert group("::ffff:198.51.100.1") == group("198.51.100.1") == "198.51.100.1"

@@ -35,11 +35,17 @@ def test_any_bytes_are_a_path_of_one_meaning_or_are_refused(data: bytes) -> None
 
 
 @pytest.mark.parametrize(
-    "host", ["clinic", "clinic.example.org", "a.b:8080", "127.0.0.1:1", "[::1]", "[2001:db8::1]:443", "x."]
+    "host", ["clinic", "clinic.example.org", "a.b:8080", "127.0.0.1:1", "[::1]", "[2001:db8::1]:443"]
 )
 def test_hosts(host: str) -> None:
     """Names, addresses and ports, in lower case."""
     assert parse_host(host.upper()) == host
+
+
+def test_a_dot_at_the_end_makes_no_other_host() -> None:
+    """Or a tenant's name with a dot behind it would be nobody's."""
+    assert parse_host("Clinic.example.org.") == "clinic.example.org"
+    assert parse_host("clinic.example.org.:8443") == "clinic.example.org:8443"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ __all__ = ["OwnRoutes"]
 
 PLUGIN = "rustcare.gateway"
 STATUS = {"type": "object", "properties": {"ok": {"type": "boolean"}, "reason": {"type": "string"}}, "required": ["ok"]}
-EVERY = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+#: Methods of requests that a proxy asks about. OPTIONS is one of them: answered as elsewhere it would let everybody pass.
+EVERY = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class OwnRoutes:
@@ -67,7 +68,7 @@ class OwnRoutes:
                     method,
                     path,
                     "May a request pass that a proxy holds?",
-                    hidden=path != PATH,
+                    hidden=path != PATH or method == "OPTIONS",
                     query=("scope", "aal", "limit"),
                     problems={"gateway.unauthenticated": 401, "gateway.scope": 403},
                 )
@@ -102,6 +103,6 @@ class OwnRoutes:
 
 def _is_loopback(address: str) -> bool:
     try:
-        return ipaddress.ip_address(address.removesuffix("/64")).is_loopback
+        return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False

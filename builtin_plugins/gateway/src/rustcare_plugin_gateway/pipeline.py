@@ -41,6 +41,7 @@ from .metrics import Counters
 from .proxies import Proxies, group
 from .refusals import Refusals
 from .routes import Entry, RouteTable
+from .server import parse_host
 from .tenants import DEFAULT, Tenant, Tenants
 from .trace import Tracer
 from .visit import Visit
@@ -264,9 +265,11 @@ class Pipeline:
         host = scope.get("rustcare.host") or headers.get("host", "")
         if self.proxies and self.proxies.trusts(address):
             address = self.proxies.client(address, headers.get("x-forwarded-for", ""))
-            if headers.get("x-forwarded-proto") in ("http", "https"):
-                scheme = headers["x-forwarded-proto"]
-            host = headers.get("x-forwarded-host", host).lower()
+            # Of several values the last is the one that the proxy has added.
+            proto = headers.get("x-forwarded-proto", "").rpartition(",")[2].strip()
+            scheme = proto if proto in ("http", "https") else scheme
+            named = headers.get("x-forwarded-host", "").rpartition(",")[2].strip()
+            host = parse_host(named) if named else host
         visit.address = address if ":" not in address else group(address)
         visit.secure = scheme == "https"
         visit.base = self.public_url or f"{scheme}://{host}"
@@ -274,7 +277,7 @@ class Pipeline:
             visit.origin = headers["origin"]
         entry = visit.entry
         if entry is not None and entry.forwarded:
-            host, asked = asked_about(visit, host, scheme)
+            host, asked = asked_about(visit, host, scheme, tenants.by_path)
             if prefix and asked and asked != prefix:
                 raise TenantConflict(
                     "expected one tenant, got two", hint="its own path and the one that it asks about differ"
@@ -305,10 +308,11 @@ class Pipeline:
         failures = self.limits.classes["failures"]
         tenant = "" if claimed is None else claimed.id
         now = _monotonic()
+        visit.tenant = claimed or self.tenants.get(self.tenants.fallback)  # whose rules an answer has that refuses
         over = self.limits.exhausted(failures, tenant, "", visit.address, now)
-        if over is not None:
-            raise _limited(over.retry)
         try:
+            if over is not None:
+                raise _limited(over.retry)
             return await self.credentials.authenticate(credential.kind, credential.value, tenant, visit.address)
         except Unauthenticated as error:
             self.limits.take(failures, tenant, "", visit.address, now)

@@ -158,9 +158,16 @@ class Gateway(Plugin):
             self._authorizer.look_again()
             await self._refresh()
 
+    async def _load_routes(self, revision: int = 0) -> None:
+        before = self._routes.shadowed
+        await self._routes.load(revision)
+        for row in self._routes.shadowed:
+            if row not in before:
+                self.ctx.log.warning("a route is the gateway's own to answer", plugin=row.plugin, path=row.path)
+
     async def _refresh(self) -> None:
         try:
-            await self._routes.load()
+            await self._load_routes()
         except RustCareError as error:
             self.ctx.log.warning("routes could not be read", code=error.code)
         if self._stale or not self._known:
@@ -184,7 +191,7 @@ class Gateway(Plugin):
     @subscribe(CHANGED)
     async def on_routes(self, message: Message[RoutesChanged]) -> None:
         """Routes came or went."""
-        await self._routes.load(message.data.revision)
+        await self._load_routes(message.data.revision)
 
     @subscribe(STATE)
     async def on_plugin(self, message: Message[PluginState]) -> None:

@@ -66,7 +66,7 @@ class Proxies:
 
 
 def group(address: str) -> str:
-    """What limits count an address as: an IPv6 address as its /64, since one client has all of that."""
+    """What limits count an address as: an IPv6 address as its /64, since one client has all of that, but this machine's own."""
     if ":" not in address:
         return address
     try:
@@ -75,4 +75,6 @@ def group(address: str) -> str:
         return address
     if found.ipv4_mapped is not None:
         return str(found.ipv4_mapped)
+    if found.is_loopback:
+        return str(found)
     return f"{found.exploded[:19]}::/64"

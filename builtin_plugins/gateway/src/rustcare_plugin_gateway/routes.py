@@ -1,7 +1,7 @@
 """The routes that are answered now: those of plugins, as the kernel lists them, and the gateway's own.
 
 The list is asked for anew whenever the kernel says that it changed; in between nothing is asked. Its own routes come first,
-so that no plugin can stand in for `/livez` or `/auth/check`.
+so that no plugin can stand in for `/livez` or `/auth/check`, nor for anything below the latter, where proxies ask about paths.
 """
 
 from __future__ import annotations
@@ -102,6 +102,7 @@ class RouteTable:
         self._loading = asyncio.Lock()
         self.revision = -1
         self.rows: list[RouteRow] = []
+        self.shadowed: list[RouteRow] = []  # routes of plugins that are the gateway's to answer
         self.router: Router[Entry] = Router(())
 
     def add(self, row: RouteRow, answer: Answer, *, quiet: bool = False, forwarded: bool = False) -> None:
@@ -120,7 +121,10 @@ class RouteTable:
 
     def put(self, rows: Iterable[RouteRow]) -> None:
         """These are the routes of plugins from now on. Requests that are under way keep what they have."""
-        self.rows = list(rows)
+        mine = tuple(entry.path.partition("{")[0] for entry in self._own if entry.forwarded and "{" in entry.path)
+        rows = list(rows)
+        self.shadowed = [row for row in rows if mine and row.path.startswith(mine)]
+        self.rows = [row for row in rows if row not in self.shadowed]
         plugins = [Entry(row, self._counters.of(row.method, row.path), self._timeout) for row in self.rows]
         self.router = Router([*self._own, *plugins])
 

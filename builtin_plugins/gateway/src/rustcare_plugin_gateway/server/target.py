@@ -85,7 +85,10 @@ def _decoded(raw: bytes) -> str:
 
 
 def parse_host(text: str) -> str:
-    """The value of `Host` in lower case, with its port if it has one. Raises BadRequest (RFC 9112, section 3.2)."""
+    """The value of `Host` in lower case, with its port if it has one. Raises BadRequest (RFC 9112, section 3.2).
+
+    A name that ends with a dot is the same without it (RFC 3986, section 3.2.2), so that it is the same tenant's too.
+    """
     host = text.lower()
     name, colon, port = host.rpartition(":") if not host.endswith("]") else (host, "", "")
     if not colon:
@@ -94,4 +97,4 @@ def parse_host(text: str) -> str:
         raise BadRequest("expected a port of 1 to 65535 in Host", address="Host")
     if len(name) > 253 or (_NAME(name) is None and _ADDRESS(name) is None):
         raise BadRequest("expected a name or an address in Host", address="Host")
-    return host
+    return host if not name.endswith(".") else f"{name[:-1]}{colon}{port}"
