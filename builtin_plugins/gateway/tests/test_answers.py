@@ -291,7 +291,9 @@ async def test_pages_of_origins_that_a_tenant_names_may_read() -> None:
     """Preflights and answers carry CORS fields by the tenant's settings, and none otherwise."""
     app = "https://app.example.org"
     tenants = [*TWO, TenantInfo("web", settings={"cors": {"origins": [app]}})]
-    async with gateway_plugin(row("PUT", "/a", public=True), tenants=tenants) as gate:
+    rows = [row("PUT", "/a", public=True), row("GET", "/b", public=True), row("GET", "/safe")]
+    async with gateway_plugin(*rows, tenants=tenants) as gate:
+        gate.answer("/b", HttpResponse(text="b", headers={"x-a": "b"}))
         asked = {"origin": app, "access-control-request-method": "PUT"}
         answer = await gate.ask("OPTIONS", "/t/web/a", headers=asked)
         assert answer.status_code == 204
@@ -299,6 +301,12 @@ async def test_pages_of_origins_that_a_tenant_names_may_read() -> None:
         assert answer.headers["access-control-allow-methods"] == "OPTIONS, PUT"
         answer = await gate.ask("PUT", "/t/web/a", headers={"origin": app})
         assert answer.headers["access-control-allow-origin"] == app
+        # A page learns too that its credential is not valid any more; and no cache gives it what another origin got.
+        answer = await gate.ask("GET", "/t/web/safe", who="nobody", headers={"origin": app})
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (401, app)
+        for method, path in (("PUT", "/t/web/a"), ("GET", "/t/web/b"), ("GET", "/t/web/safe")):
+            assert (await gate.ask(method, path)).headers["vary"] == "origin"
+        assert "vary" not in (await gate.ask("PUT", "/a")).headers
         for path, origin in (("/t/web/a", "https://evil.example"), ("/a", app)):
             answer = await gate.ask("OPTIONS", path, headers={**asked, "origin": origin})
             assert "access-control-allow-origin" not in answer.headers

@@ -17,6 +17,7 @@ def test_only_origins_of_the_settings_may_read() -> None:
     assert cors.fields("https://evil.example") == [(b"vary", b"origin")]
     assert cors.fields(APP + ".evil.example") == [(b"vary", b"origin")]
     assert cors.fields("null") == [(b"vary", b"origin")]
+    assert cors.fields("") == Cors({"origins": ["*"]}).fields("") == [(b"vary", b"origin")]
     assert b"access-control-allow-credentials" not in dict(cors.fields(APP))
 
 
@@ -35,6 +36,7 @@ def test_a_preflight_tells_methods_fields_and_how_long() -> None:
     "settings",
     [
         {"origins": ["*"], "credentials": True},
+        {"origins": ["null"], "credentials": True},
         {"origins": "x"},
         {"origins": [1]},
         {"origins": ["a\r\nb"]},

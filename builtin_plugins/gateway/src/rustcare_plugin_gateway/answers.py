@@ -95,6 +95,9 @@ class Answers:
             return None
         fixed = self._hardening.lines(media.startswith(b"text/html"), bool(visit.caller.principal), visit.secure)
         said = f"x-request-id: {visit.id}\r\ntraceresponse: {visit.trace}\r\n"
+        tenant = visit.tenant
+        if tenant is not None and tenant.cors is not None:
+            said += "vary: origin\r\n"
         verdict, class_ = visit.verdict, visit.class_
         if verdict is not None and class_ is not None:
             said = f'{said}{class_.line}ratelimit: "{verdict.name}";r={verdict.left};t={verdict.reset}\r\n'
@@ -142,8 +145,8 @@ class Answers:
         if verdict is not None and visit.class_ is not None:
             head.append((b"ratelimit-policy", visit.class_.policy))
             head.append((b"ratelimit", verdict.field()))
-        if visit.origin and visit.tenant is not None and visit.tenant.cors is not None:
-            head += visit.tenant.cors.fields(visit.origin)
+        if visit.tenant is not None and visit.tenant.cors is not None:
+            head += visit.tenant.cors.fields(visit.origin)  # a cache must know that another origin gets another answer
 
     async def problem(
         self, visit: Visit, problem: Problem, fields: Fields, send: Send, *, page: bool, see_other: str = ""

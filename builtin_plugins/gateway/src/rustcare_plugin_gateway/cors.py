@@ -1,7 +1,8 @@
 """CORS as the Fetch standard has it, by the tenant's settings, and the guard against forged requests with a session.
 
 A tenant's settings say which origins may read answers: `{"cors": {"origins": ["https://app.example.org"], "credentials": false,
-"headers": ["content-type"], "expose": [], "max_age": 600}}`. There is no wildcard together with credentials.
+"headers": ["content-type"], "expose": [], "max_age": 600}}`. There is no wildcard together with credentials, nor `null`, which is the
+origin of every page that has none.
 """
 
 from __future__ import annotations
@@ -39,17 +40,18 @@ class Cors:
             ]
         )
         self._max_age = int(settings.get("max_age", 600))
-        if self.any and self._credentials:
+        if self._credentials and (self.any or "null" in self.origins):
             raise InvalidSettings(
-                "expected origins by name together with credentials, got *", address="settings.cors.origins"
+                f"expected origins by name together with credentials, got {'*' if self.any else 'null'}",
+                address="settings.cors.origins",
             )
 
     def allows(self, origin: str) -> bool:
         """Whether pages of an origin may read answers."""
-        return self.any or origin.lower() in self.origins
+        return bool(origin) and (self.any or origin.lower() in self.origins)
 
     def fields(self, origin: str) -> Fields:
-        """Fields of an answer to a request with `Origin`."""
+        """Fields of an answer to a request with this `Origin`, or with none (empty)."""
         if not self.allows(origin):
             return [(b"vary", b"origin")]
         allowed = b"*" if self.any else origin.encode("latin-1")
