@@ -35,6 +35,13 @@ async def statuses(clients: list[httpx.AsyncClient], **options: Any) -> Counter[
     return Counter(answer.status_code for answer in answers)
 
 
+async def exchanged(client: httpx.AsyncClient, key: str) -> dict[str, str]:
+    """An access token made with an API key, as a header field."""
+    answer = await client.post("/identity/v1/token", json={}, headers={"x-api-key": key})
+    assert answer.status_code == 200, answer.text
+    return {"authorization": f"Bearer {answer.json()['access_token']}"}
+
+
 async def signed_in(door: FrontDoor, client: httpx.AsyncClient) -> str:
     """A session; its cookie, as a header for other clients."""
     answer = await door.log_in(client, "ann", PASSWORD)
@@ -90,8 +97,19 @@ async def test_what_is_ended_is_refused_on_the_next_request_whoever_answers_it(t
         by_key = {"x-api-key": key.secret}
         assert await statuses(clients, headers=by_key) == {200: CLIENTS}
         assert (await clients[6].get(ME, headers=by_key)).json()["scopes"] == ["fhir.read"]
+        # tokens that were made with it, known to every process or to none; another key's lives on
+        seen, unseen = [await exchanged(clients[6], key.secret) for _ in range(2)]
+        asked = identity.CreateKeyRequest("ann", "other", ["fhir.read"])
+        other = await door.kernel.request(identity.KEY_CREATE, asked, type=identity.CreateKeyReply)
+        others = await exchanged(clients[6], other.secret)
+        assert await statuses(clients, headers=seen) == {200: CLIENTS}
+        again = await clients[6].post("/identity/v1/token", json={}, headers=seen)
+        assert (again.status_code, again.json()["code"]) == (403, "identity.token-forbidden")
         await door.kernel.request(identity.KEY_REVOKE, identity.KeysRequest(key=key.key.id))
-        assert await statuses(clients, headers=by_key) == {401: CLIENTS}
+        for headers in (by_key, seen, unseen):
+            assert await statuses(clients, headers=headers) == {401: CLIENTS}
+        for headers in ({"x-api-key": other.secret}, others):
+            assert await statuses(clients, headers=headers) == {200: CLIENTS}
 
         # the account
         cookie = await signed_in(door, clients[7])

@@ -6,6 +6,7 @@ import datetime
 import random
 from typing import Any
 
+import jwt
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -82,7 +83,7 @@ async def test_a_key_is_shown_once_and_stored_as_its_hash() -> None:
             ("fhir.read", "fhir.write"),
             ("clinician",),
         )
-        assert (found.aal, found.session, found.keep) == (1, "", h.now.timestamp() + 30)
+        assert (found.aal, found.session, found.keep) == (1, made.key.id, h.now.timestamp() + 30)
         assert made.secret not in repr(made)
         assert made.secret not in repr(await h.database.fetch("SELECT * FROM api_keys"))
         (listed,) = (await h.request(identity.KEY_LIST, identity.KeysRequest(lab.id), principal=root.principal)).keys
@@ -118,7 +119,7 @@ async def test_a_key_ends_at_its_time_and_nothing_is_kept_beyond_it() -> None:
 
 
 async def test_a_revoked_key_is_refused_and_everybody_has_heard_before_the_answer() -> None:
-    """The revocation says under what gateways remember it: the SHA-256 of the key."""
+    """The revocations say under what gateways remember it, the SHA-256 of the key, and what its tokens name."""
     async with identity_plugin() as h:
         ann = await person(h)
         made = await create(h, ann.principal, ann.id)
@@ -128,9 +129,53 @@ async def test_a_revoked_key_is_refused_and_everybody_has_heard_before_the_answe
             await h.request(identity.KEY_REVOKE, identity.KeysRequest(key=made.key.id), principal=ann.principal)
         ).keys
         assert info.revoked
-        assert [(one.kind, one.id) for one in heard] == [("key", digest_of(made.secret))]
+        assert [(one.kind, one.id) for one in heard] == [("key", digest_of(made.secret)), ("session", made.key.id)]
         await refused(h, "key", made.secret)
         await h.request(identity.KEY_REVOKE, identity.KeysRequest(key=made.key.id), principal=ann.principal)
+
+
+async def token(h: PluginHarness, principal: str, key: str, **asked: Any) -> dict[str, Any]:
+    """What a token says that is asked for with a key."""
+    wanted = identity.IssueRequest(session=key, **asked)
+    reply = await h.request(identity.TOKEN_ISSUE, wanted, principal=principal)
+    found: dict[str, Any] = jwt.decode(reply.access_token, options={"verify_signature": False})
+    return found
+
+
+async def test_a_token_made_with_a_key_names_it_and_says_no_more_and_ends_no_later() -> None:
+    """`sid` is the key's id, by which gateways learn of its end; scopes and time are the key's at most."""
+    async with identity_plugin() as h:
+        ann = await person(h, roles=["clinician"])
+        made = await create(h, ann.principal, ann.id, scopes=["fhir.read"], expires_in=100)
+        said = await token(h, ann.principal, made.key.id)
+        assert (said["sid"], said["scope"], said["roles"], said["acr"]) == (made.key.id, "fhir.read", [], "aal1")
+        assert said["exp"] == made.key.expires
+        whole = await create(h, ann.principal, ann.id)
+        said = await token(h, ann.principal, whole.key.id)
+        assert (said["scope"], said["roles"], said["exp"] - said["iat"]) == (
+            "fhir.read fhir.write",
+            ["clinician"],
+            300,
+        )
+
+
+async def test_a_key_that_is_not_good_or_anothers_gives_no_token_and_none_gives_a_family() -> None:
+    """Revoked, expired, of somebody else, with a refresh token that would outlive it."""
+    async with identity_plugin() as h:
+        ann, bob = await person(h), await person(h, "bob")
+        gone, late = await create(h, ann.principal, ann.id), await create(h, ann.principal, ann.id, expires_in=10)
+        good = await create(h, ann.principal, ann.id)
+        await h.request(identity.KEY_REVOKE, identity.KeysRequest(key=gone.key.id), principal=ann.principal)
+        h.advance(10)
+        for principal, key, refresh in (
+            (ann.principal, gone.key.id, False),
+            (ann.principal, late.key.id, False),
+            (bob.principal, good.key.id, False),
+            (ann.principal, good.key.id, True),
+        ):
+            with pytest.raises(RustCareError) as caught:
+                await token(h, principal, key, refresh=refresh)
+            assert caught.value.code == "identity.token-forbidden"
 
 
 async def test_all_keys_of_an_account_end_together() -> None:
@@ -249,7 +294,7 @@ async def test_a_client_certificate_is_a_credential_of_its_account() -> None:
             await h.request(identity.KEY_BIND, asked, principal=root.principal)
         assert caught.value.code == "identity.certificate-invalid"
         await h.request(identity.KEY_REVOKE, identity.KeysRequest(key=reply.key.id), principal=root.principal)
-        (told,) = h.assert_published(identity.REVOKED, times=1)
+        told, _ = h.assert_published(identity.REVOKED, times=2)
         assert told.data.id == digest_of(fingerprint)
         await refused(h, "certificate", fingerprint)
         colons = ":".join(fingerprint[at : at + 2] for at in range(0, 64, 2)).upper()

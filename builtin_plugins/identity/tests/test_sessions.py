@@ -16,6 +16,7 @@ from rustcare_sdk.testing import PluginHarness
 from tests.support.identity_plugin import caller_of, identity_plugin, person, signed_in
 
 REFUSED = "identity.credential-refused"
+PASSWORD = "seven purple anvils sing"
 
 
 def sessions_of(h: PluginHarness) -> Sessions:
@@ -354,6 +355,75 @@ async def test_the_operator_ends_whatever_they_want() -> None:
         asked = identity.RevokeRequest("ann", reason="lost laptop")
         assert (await h.request(identity.SESSION_REVOKE, asked, source="cli")).sessions == 1
         await refused(h, credential)
+
+
+async def entered(h: PluginHarness, name: str) -> identity.LoginReply:
+    """A sign-in with a password."""
+    wanted = identity.PasswordLoginRequest(name, PASSWORD, identity.Client("192.0.2.7", "Firefox/140.0"))
+    found: identity.LoginReply = await h.request(identity.LOGIN_PASSWORD, wanted, principal="")
+    return found
+
+
+async def test_of_too_many_sessions_the_one_that_was_not_used_for_longest_ends_and_that_is_told() -> None:
+    """A tenant's setting; the one that has just begun stays, and so does one that is at work, however old it is."""
+    async with identity_plugin({"settings": {"sessions": {"most": 3}}}) as h:
+        made = identity.CreateAccountRequest("ann", password=PASSWORD)
+        ann = (await h.request(identity.ACCOUNT_CREATE, made)).account
+        first, second = await entered(h, "ann"), await entered(h, "ann")
+        h.advance(60)
+        third = await entered(h, "ann")
+        await authenticated(h, first.credential)
+        h.advance(60)
+        h.published.clear()
+        fourth = await entered(h, "ann")
+        await refused(h, second.credential)
+        for one in (first, third, fourth):
+            await authenticated(h, one.credential)
+        (told,) = h.assert_published(identity.REVOKED, times=1)
+        assert (told.data.kind, told.data.id) == ("session", second.session.id)
+        events = [message.data for message in h.assert_published(identity.EVENT)]
+        ended = [one for one in events if one.action == "session.ended"]
+        assert [(one.account, one.session, one.details["alert"]) for one in ended] == [
+            (ann.id, second.session.id, "too many sessions")
+        ]
+
+
+async def test_many_who_sign_in_at_once_leave_as_many_sessions_as_there_may_be() -> None:
+    """Each looks after its own session is there, so the last one sees them all; each that is left is good."""
+    async with identity_plugin({"settings": {"sessions": {"most": 4}}}) as h:
+        ann = await person(h)
+
+        async def begin() -> None:
+            session, _ = await signed_in(h, ann)
+            await h.plugin.make_room(session)  # type: ignore[attr-defined]
+
+        await asyncio.gather(*(begin() for _ in range(20)))
+        assert len(await sessions_of(h).of("default", ann.id)) == 4
+
+
+async def test_programs_are_counted_apart_and_what_has_timed_out_is_not_counted() -> None:
+    """A phone that was signed in a thousand times takes no browser's place, and a browser that was left takes nobody's."""
+    async with identity_plugin({"settings": {"sessions": {"most": 2}}}) as h:
+        ann = await person(h)
+        session, credential = await signed_in(h, ann)
+        asked = identity.IssueRequest(refresh=True)
+        tokens = []
+        for _ in range(3):
+            h.advance(1)
+            tokens.append((await h.request(identity.TOKEN_ISSUE, asked, principal=ann.principal)).refresh_token)
+        await authenticated(h, credential)
+        for number, token in enumerate(tokens):
+            wanted = identity.RefreshRequest(token)
+            if number:
+                await h.request(identity.TOKEN_REFRESH, wanted, principal="")
+            else:
+                with pytest.raises(RustCareError) as caught:
+                    await h.request(identity.TOKEN_REFRESH, wanted, principal="")
+                assert caught.value.code == "identity.refresh-refused"
+        h.advance(1_800)
+        assert await sessions_of(h).get(session.id) is None, "it has timed out"
+        others = [(await signed_in(h, ann))[0] for _ in range(2)]
+        assert await sessions_of(h).make_room(others[-1]) == []
 
 
 async def test_what_ended_long_ago_is_taken_away() -> None:

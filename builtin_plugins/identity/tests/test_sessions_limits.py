@@ -6,7 +6,14 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rustcare_plugin_identity.sessions.limits import LevelSettings, Limits, SessionSettings, limits_of, limits_under
+from rustcare_plugin_identity.sessions.limits import (
+    LevelSettings,
+    Limits,
+    SessionSettings,
+    limits_of,
+    limits_under,
+    most_under,
+)
 
 _seconds = st.floats(60, 100 * 86_400)
 _level = st.builds(LevelSettings, absolute=st.none() | _seconds, idle=st.none() | _seconds)
@@ -38,6 +45,13 @@ def test_a_tenant_never_loosens_what_holds_for_all(all_: SessionSettings, own: S
     assert found == Limits(min(one.absolute, other.absolute), min(one.idle, other.idle))
 
 
+@given(st.integers(1, 1000), st.integers(1, 1000))
+def test_a_tenant_never_allows_more_sessions_than_hold_for_all(all_: int, own: int) -> None:
+    """The smaller number counts."""
+    settings = {"": SessionSettings(most=all_), "t": SessionSettings(most=own)}
+    assert most_under(settings.__getitem__, "t") == min(all_, own)
+
+
 @given(st.floats(60, 86_400))
 def test_use_is_written_often_enough_that_a_session_in_use_never_seems_idle(idle: float) -> None:
     """Between two writes, and the 30 seconds that an answer is kept, less than the idle limit goes by."""
@@ -46,7 +60,18 @@ def test_use_is_written_often_enough_that_a_session_in_use_never_seems_idle(idle
     assert limits.write_every < idle / 2
 
 
-@pytest.mark.parametrize("bad", [{"absolute": 59}, {"idle": 0}, {"aal3": {"idle": -1}}, {"idel": 600}, {"idle": "600"}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"absolute": 59},
+        {"idle": 0},
+        {"aal3": {"idle": -1}},
+        {"idel": 600},
+        {"idle": "600"},
+        {"most": 0},
+        {"most": 1001},
+    ],
+)
 def test_settings_that_make_no_sense_are_refused(bad: dict[str, object]) -> None:
     """A slip of the pen never passes for a rule."""
     with pytest.raises(msgspec.ValidationError):

@@ -214,6 +214,39 @@ async def test_scopes_are_narrowed_never_widened() -> None:
         assert (await refresh(h, reply.refresh_token)).scopes == ["fhir.read", "fhir.write"]
 
 
+async def test_what_is_refused_before_a_token_is_used_leaves_it_good() -> None:
+    """Who asks for scopes that are not theirs, or finds the keyring away, has lost nothing, however late they come again."""
+    from tests.support.identity_keyring import IdentityKeyring
+
+    keyring = IdentityKeyring()
+    async with identity_plugin(keyring=keyring) as h:
+        token = (await begun(h, await person(h, roles=["clinician"]))).refresh_token
+        for scopes, code in ((["admin"], "identity.scope-not-held"), (["No Scope"], "identity.scope-invalid")):
+            with pytest.raises(RustCareError) as caught:
+                await refresh(h, token, scopes=scopes)
+            assert caught.value.code == code
+        signing = keyring.keys.pop("identity-token-es256")
+        with pytest.raises(RustCareError):
+            await refresh(h, token)
+        keyring.keys["identity-token-es256"] = signing
+        assert await generation(h, token) == 0
+        h.advance(GRACE + 1)
+        assert (await refresh(h, token)).refresh_token
+
+
+async def test_reuse_is_told_of_the_account() -> None:
+    """The alert says whose family it was, so that the account's owner sees it too."""
+    async with identity_plugin() as h:
+        ann = await person(h)
+        token = (await begun(h, ann)).refresh_token
+        await refresh(h, token)
+        h.advance(GRACE + 1)
+        h.published.clear()
+        assert await refused(h, token) == REUSED
+        (event,) = h.assert_published(identity.EVENT, times=1)
+        assert (event.data.action, event.data.account, event.data.session) == ("token.reused", ann.id, family_of(token))
+
+
 async def test_the_assurance_of_a_sign_in_wears_off() -> None:
     """AAL2 is for as long as the tenant's absolute limit since somebody proved who they are, however often refreshed."""
     import jwt

@@ -63,10 +63,12 @@ async def test_a_session_becomes_tokens_and_they_go_round() -> None:
 
 
 async def test_a_token_gets_no_more_than_the_credential_that_it_is_asked_with() -> None:
-    """A narrowed token, or a key, is no way to all that its account may do, and to nothing that lasts."""
+    """A narrowed key is no way to all that its account may do, and to nothing that lasts."""
     async with identity_plugin() as h:
         ann = await person(h, roles=["administrator"])
-        narrow = Caller(ann.principal, "default", "token", ("fhir.read",), (), 1)
+        asked = identity.CreateKeyRequest(ann.id, "ci", ["fhir.read"])
+        made = await h.request(identity.KEY_CREATE, asked, principal=ann.principal)
+        narrow = Caller(ann.principal, "default", "key", ("fhir.read",), (), 1, made.key.id)
         found = await h.http("POST", "/identity/v1/token", json={}, caller=narrow)
         assert found.content["scope"] == "fhir.read"
         found = await h.http("POST", "/identity/v1/token", json={"scopes": ["fhir", "admin"]}, caller=narrow)
@@ -79,6 +81,18 @@ async def test_a_token_gets_no_more_than_the_credential_that_it_is_asked_with() 
             with pytest.raises(RustCareError) as caught:
                 await h.http("POST", "/identity/v1/token", json=asked, caller=who)
             assert caught.value.code == code
+
+
+async def test_a_token_gives_no_other_token() -> None:
+    """Else whoever got hold of one that lives for minutes would have its account for good, of a session or not."""
+    async with identity_plugin() as h:
+        ann = await person(h, roles=["clinician"])
+        session, _ = await signed_in(h, ann)
+        for id in ("", session.id):
+            caller = Caller(ann.principal, "default", "token", ("fhir.read",), (), 1, id)
+            with pytest.raises(RustCareError) as caught:
+                await h.http("POST", "/identity/v1/token", json={}, caller=caller)
+            assert caught.value.code == "identity.token-forbidden"
 
 
 async def test_errors_have_the_words_of_oauth() -> None:

@@ -19,6 +19,7 @@ from .tenants import DEFAULT, Tenants
 
 if TYPE_CHECKING:
     # One line for each part, by its owner, so that edits meet without a clash.
+    from .sessions.model import Session
     from .sessions.sessions import Sessions
 
 __all__ = ["Services"]
@@ -71,6 +72,12 @@ class Services(Plugin):
                 f"expected {action} to be handled by all who watch, got {', '.join(delivery.failures)}",
                 hint="see the log of the subscriber that failed",
             )
+
+    async def make_room(self, session: Session) -> None:
+        """A session has begun: end the account's oldest ones where its tenant allows no more, and tell."""
+        for one in await self.sessions.make_room(session):
+            details = {"kind": "too-many", "alert": "too many sessions"}
+            await self.event("session.ended", account=one.account, session=one.id, details=details)
 
     # who asks
 

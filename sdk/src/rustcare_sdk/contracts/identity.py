@@ -477,7 +477,10 @@ class AuthenticateRequest:
 
 @dataclass(frozen=True)
 class Authenticated:
-    """Whose it is; see `http.Caller` for what the fields mean. The answer may be kept until `keep` (Unix seconds)."""
+    """Whose it is; see `http.Caller` for what the fields mean. The answer may be kept until `keep` (Unix seconds).
+
+    `session`: the id of the session, or of the API key or certificate: tokens that are made with it have it as their `sid`.
+    """
 
     principal: str
     tenant: str
@@ -512,7 +515,7 @@ class Revocation:
     | `kind` | `id` | ends |
     |---|---|---|
     | `account` | an account | its tokens whose `iat` is before `before`; whatever is remembered of it is asked anew |
-    | `session` | a session | the session, and tokens whose `sid` it is |
+    | `session` | a session, or an API key or certificate | the session, and tokens whose `sid` it is |
     | `token` | a `jti` | that token |
     | `key` | SHA-256 (hex) of `AuthenticateRequest.credential` | an API key, or a client certificate |
     | `credential` | the same, of a session | only what is remembered of it: it was exchanged, or its rights changed |
@@ -547,7 +550,8 @@ class IssueRequest:
 
     With `account` empty: for the principal of the message. `lifetime` in seconds is bounded by the tenant's settings.
     `refresh`: with a refresh token, the first of a family. `session`: the tokens end with it, and say what it may, elevations
-    in force included. `device`: a name for who gets the refresh token, to be shown among the account's sessions.
+    in force included; of an API key or certificate its id, and then there is no refresh token. `device`: a name for
+    who gets the refresh token, to be shown among the account's sessions.
     """
 
     audience: str = ""

@@ -109,6 +109,7 @@ class DeviceServices(TokenServices, Credentials):
             held = held.only(code.scopes)
         await self.event("login.succeeded", account=account.id, session=session.id, details={"kind": "device"})
         _, refresh_token = await self.families.begin(session, code.audience, code.scopes)
+        await self.make_room(session)
         grant = self.grant(account, session, held, code.audience)
         minted = await self.tokens.mint(grant, limits.lifetime, at=now)
         return identity.TokenReply(minted.token, minted.expires_in, list(held.scopes), refresh_token)

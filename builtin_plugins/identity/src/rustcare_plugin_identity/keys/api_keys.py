@@ -165,6 +165,12 @@ class ApiKeys:
             raise KeyUnknown("there is no such key in this tenant")
         return _key(row)
 
+    async def good(self, id: str) -> ApiKey | None:
+        """One of any tenant by its id, when it is good."""
+        row = await self._db.fetch_one("SELECT * FROM api_keys WHERE id = ?", (id,))
+        found = None if row is None else _key(row)
+        return found if found is not None and found.alive(self._time()) else None
+
     async def purge(self) -> int:
         """Take away the keys of accounts that are no more; how many."""
         return await self._db.execute("DELETE FROM api_keys WHERE account NOT IN (SELECT id FROM accounts)")
@@ -176,7 +182,10 @@ class ApiKeys:
         return [_key(row) for row in rows]
 
     async def revoke(self, tenant: str, id: str) -> ApiKey:
-        """End a key: durable, and everybody was told, when this returns. Again is no error. Raises KeyUnknown."""
+        """End a key, and the tokens that were made with it: durable, and everybody was told, when this returns.
+
+        Again is no error. Raises KeyUnknown.
+        """
         now = self._time()
         async with self._db.transaction() as tx:
             row = await tx.fetch_one("SELECT * FROM api_keys WHERE id = ? AND tenant = ?", (id, tenant))
@@ -186,7 +195,10 @@ class ApiKeys:
             if not key.revoked:
                 await tx.execute("UPDATE api_keys SET revoked = ? WHERE id = ?", (now, id))
                 key = msgspec.structs.replace(key, revoked=now)
-            told = [await self._revocations.note(tx, "key", key.cached_as, tenant)]
+            told = [
+                await self._revocations.note(tx, "key", key.cached_as, tenant),
+                await self._revocations.note(tx, "session", id, tenant),  # tokens name the key as their session
+            ]
         await self._tell(told)
         return key
 

@@ -238,6 +238,7 @@ class Gate(ActivityServices, AccountInfos):
                 address=client.address,
                 details={"amr": " ".join(amr), "aal": str(session.aal)},
             )
+            await self.make_room(session)
             await self.accounts.touch_login(account)
             device, new = await self.browsers.seen(account.tenant, account.id, client.device, device_name(client.agent))
             if new and settings.sign_in_notices:

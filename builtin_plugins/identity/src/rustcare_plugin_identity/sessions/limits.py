@@ -15,12 +15,14 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-__all__ = ["KEEP", "LevelSettings", "Limits", "SessionSettings", "limits_of", "limits_under"]
+__all__ = ["KEEP", "LevelSettings", "Limits", "SessionSettings", "limits_of", "limits_under", "most_under"]
 
 #: Seconds for which an answer of `identity.authenticate` may be kept at most, so that use is noticed and ends are too.
 KEEP = 30.0
 #: Seconds: no limit is lower, or nobody could work.
 _LEAST = 60.0
+#: Sessions of an account: each sign-in looks at all of them.
+_MOST = 1000
 
 
 class LevelSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,13 +33,17 @@ class LevelSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SessionSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Automatic logoff, in seconds: `absolute` since the sign-in, `idle` since the last use; further limits by level."""
+    """Automatic logoff, in seconds: `absolute` since the sign-in, `idle` since the last use; further limits by level.
+
+    `most`: sessions in browsers that an account has at once, and as many of programs and devices with refresh tokens.
+    """
 
     absolute: float = 43_200.0
     idle: float = 1_800.0
     aal1: LevelSettings = LevelSettings()
     aal2: LevelSettings = LevelSettings()
     aal3: LevelSettings = LevelSettings()
+    most: int = 20
 
     def __post_init__(self) -> None:
         every = [self.absolute, self.idle]
@@ -45,6 +51,8 @@ class SessionSettings(Struct, frozen=True, forbid_unknown_fields=True):
             every += [limit for limit in (level.absolute, level.idle) if limit is not None]
         if not all(limit >= _LEAST for limit in every):
             raise ValueError("expected limits of sessions of at least 60 seconds")
+        if not 1 <= self.most <= _MOST:
+            raise ValueError(f"expected sessions.most of 1 to {_MOST}")
 
 
 class Limits(Struct, frozen=True):
@@ -80,3 +88,8 @@ def limits_of(settings: SessionSettings, aal: int) -> Limits:
 def limits_under(settings: Callable[[str], SessionSettings], tenant: str, aal: int) -> Limits:
     """The limits of a level in a tenant: its own, as far as they are not beyond those that hold for all (`settings("")`)."""
     return limits_of(settings(tenant), aal).and_those(limits_of(settings(""), aal))
+
+
+def most_under(settings: Callable[[str], SessionSettings], tenant: str) -> int:
+    """How many sessions of a kind an account of a tenant has at once, likewise."""
+    return min(settings(tenant).most, settings("").most)

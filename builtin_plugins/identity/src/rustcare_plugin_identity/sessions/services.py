@@ -38,6 +38,7 @@ class SessionServices(Credentials):
             account.tenant,
             held.scopes,
             held.roles,
+            session=key.id,
             name=account.display_name or account.name,
             keep=min(keep, key.expires) if key.expires else keep,
         )

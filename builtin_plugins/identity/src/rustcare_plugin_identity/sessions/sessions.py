@@ -20,7 +20,7 @@ from rustcare_plugin_identity.tokens.revocations import Revocations
 
 from .devices import clean_name, device_name
 from .errors import SessionUnknown
-from .limits import Limits, SessionSettings, limits_under
+from .limits import Limits, SessionSettings, limits_under, most_under
 from .model import Session, digest_of, session_of
 
 __all__ = ["Holder", "Sessions"]
@@ -200,14 +200,20 @@ class Sessions:
         return [await self._revocations.note(tx, "credential", row["credential"], row["tenant"])]
 
     async def lay_down(self, session: Session) -> None:
-        """Nothing is in force in a session any more, and tokens that were made in it under what was have ended."""
+        """Nothing is in force in a session any more, and tokens that were made in it under what was have ended.
+
+        A session of tokens ends itself: those that it has cannot be told from those that it had before.
+        """
         async with self._db.transaction() as tx:
             told = await self.elevate(tx, session.id, "")
             rows = await tx.fetch(
-                "SELECT * FROM sessions WHERE parent = ? AND elevation = ? AND ended = 0",
-                (session.id, session.elevation),
+                "SELECT * FROM sessions WHERE (parent = ? OR parent = ?) AND elevation = ? AND ended = 0",
+                (session.id, session.parent or session.id, session.elevation),
             )
-            told += await self._end(tx, [session_of(row) for row in rows], "elevation laid down")
+            under = [session_of(row) for row in rows]
+            if session.kind == "token":
+                under = [session, *(one for one in under if one.id != session.id)]
+            told += await self._end(tx, under, "elevation laid down")
         await self._tell(told)
 
     async def lower(self, tx: Queries, elevation: str) -> list[Revocation]:
@@ -222,6 +228,34 @@ class Sessions:
         return told
 
     # ending
+
+    async def make_room(self, latest: Session) -> list[Session]:
+        """Of an account that has more sessions than its tenant allows, end those that were not used for longest.
+
+        Sessions in browsers are counted apart from those of programs and devices with refresh tokens. `latest`, which is
+        there already, stays. Of two that begin at once, the one that looks later sees both. As durable as `revoke`; what
+        ended, with what ended by it.
+        """
+        which = "kind = 'browser'"
+        if latest.kind == "token":
+            which = "kind = 'token' AND id IN (SELECT id FROM families WHERE ended = 0)"
+        rows = await self._db.fetch(
+            f"SELECT * FROM sessions WHERE tenant = ? AND account = ? AND ended = 0 AND {which} ORDER BY seen, created, id",
+            (latest.tenant, latest.account),
+        )
+        found = [one for one in map(session_of, rows) if self.alive(one)]
+        surplus = len(found) - most_under(self._settings, latest.tenant)
+        if surplus <= 0:
+            return []
+        ended: list[Session] = []
+        told: list[Revocation] = []
+        async with self._db.transaction() as tx:
+            for one in [one for one in found if one.id != latest.id][:surplus]:
+                gone, revocations = await self.end(tx, tenant=one.tenant, session=one.id, reason="too many sessions")
+                ended += gone
+                told += revocations
+        await self._tell(told)
+        return ended
 
     async def revoke(
         self, *, tenant: str, account: str = "", session: str = "", keep: str = "", reason: str = ""

@@ -156,11 +156,12 @@ class Families:
         found = await self._genuine(token)
         return None if found is None else found[1]
 
-    async def turn(self, token: str, allowed: Callable[[Session], Awaitable[bool]]) -> Turned:
+    async def turn(self, token: str, allowed: Callable[[Session, Family], Awaitable[bool]]) -> Turned:
         """Use a token.
 
         Args:
-            allowed: whether the session's holder may still have one; asked before anything changes.
+            allowed: whether the session's holder may still have one; asked before anything changes, and what it raises
+                leaves all as it was.
 
         Raises:
             RefreshRefused: it is none of ours, or its family has ended, or its holder may not.
@@ -170,7 +171,7 @@ class Families:
         if genuine is None:
             raise _refused()
         family, session, generation, successor = genuine
-        if not family.ended and not await allowed(session):
+        if not family.ended and not await allowed(session, family):
             raise _refused()
         idle = self.lifetimes(session.tenant).refresh_idle
         now = self._time()

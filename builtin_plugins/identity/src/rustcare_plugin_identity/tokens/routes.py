@@ -107,9 +107,14 @@ class TokenRoutes(Credentials):
         },
     )
     async def http_token(self, message: Message[HttpRequest[TokenBody]]) -> HttpResponse:
-        """A token never holds more than the credential that it is asked with."""
+        """A token never holds more than the credential that it is asked with, and ends with it."""
         caller, asked = message.data.caller, message.data.content
         scopes = list(asked.scopes)
+        if caller.kind == "token":
+            raise TokenForbidden(
+                "expected a session, a key or a certificate: a token that gave the next one would never end",
+                hint="use the refresh token, or ask again with what this token was made with",
+            )
         if caller.kind != "session":
             if asked.refresh:
                 raise TokenForbidden("expected a session, since a refresh token outlives what it is asked with")

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
 from rustcare_sdk import Message, RustCareError, serve
 from rustcare_sdk.contracts import identity
 
 from rustcare_plugin_identity.accounts import Account
 from rustcare_plugin_identity.credentials import ADMIN, Credentials
+from rustcare_plugin_identity.keys.api_keys import ApiKey
 from rustcare_plugin_identity.sessions.devices import clean_name
 from rustcare_plugin_identity.sessions.model import Session
 from rustcare_plugin_identity.sessions.rights import Held
 from rustcare_plugin_identity.sessions.scopes import checked
 
-from .access import Grant
+from .access import Grant, Minted
 from .errors import RefreshReused, ScopeNotHeld, TokenForbidden
 from .jose import read
 from .lifetimes import settings_under
-from .refresh import family_of
+from .refresh import Family, family_of
 
 __all__ = ["TokenServices"]
 
@@ -43,8 +45,13 @@ class TokenServices(Credentials):
         account = await self.meant(message, asked.account, ADMIN)
         if not self.may_sign_in(account):
             raise TokenForbidden("expected an account that may sign in, got one that may not", address="account")
-        session = await self._bound(account, asked.session)
-        held = narrowed_to(await self.rights.of(account, session), asked.scopes)
+        session, key = await self._bound(account, asked.session)
+        if key is not None and asked.refresh:
+            raise TokenForbidden("expected a session, since a refresh token outlives the key it is asked with")
+        held = await self.rights.of(account, session)
+        if key is not None and key.scopes:
+            held = held.only(key.scopes)
+        held = narrowed_to(held, asked.scopes)
         audience = self.tokens.checked_audience(asked.audience)
         lifetime = self.tokens.checked_lifetime(
             asked.lifetime, settings_under(self.token_settings, account.tenant).lifetime
@@ -56,23 +63,33 @@ class TokenServices(Credentials):
             carrier = self._child(account, session, asked.device, now, held.until)
             if asked.refresh:
                 _, refresh_token = await self.families.begin(carrier, audience, checked(asked.scopes))
+                await self.make_room(carrier)
             else:
+                carrier = replace(carrier, expires=min(carrier.expires, now + lifetime))  # it is of this one token
                 async with self.ctx.db.transaction() as tx:
                     await self.sessions.insert(tx, carrier)
-        minted = await self.tokens.mint(self.grant(account, carrier, held, audience), lifetime, at=now)
+        grant = self.grant(account, carrier, held, audience)
+        if key is not None:
+            grant = replace(grant, session=key.id, ends=key.expires)
+        minted = await self.tokens.mint(grant, lifetime, at=now)
         if message.principal != account.principal:
             await self.event(
                 "token.issued", account=account.id, details={"by": message.principal or "operator", "jti": minted.jti}
             )
         return identity.TokenReply(minted.token, minted.expires_in, list(held.scopes), refresh_token)
 
-    async def _bound(self, account: Account, id: str) -> Session | None:
+    async def _bound(self, account: Account, id: str) -> tuple[Session | None, ApiKey | None]:
+        """What a token is to end with: a session, or a key or certificate, of this account. Raises TokenForbidden."""
         if not id:
-            return None
+            return None, None
+        owner = (account.tenant, account.id)
         session = await self.sessions.get(id)
-        if session is None or (session.tenant, session.account) != (account.tenant, account.id) or not session.aal:
-            raise TokenForbidden("expected a session of this account that has not ended", address="session")
-        return session
+        if session is not None and (session.tenant, session.account) == owner and session.aal:
+            return session, None
+        key = await self.keys.good(id) if session is None else None
+        if key is not None and (key.tenant, key.account) == owner:
+            return None, key
+        raise TokenForbidden("expected a session or key of this account that has not ended", address="session")
 
     def _child(self, account: Account, session: Session | None, device: str, now: float, until: float) -> Session:
         """A session of tokens, that ends with the one it was made in."""
@@ -90,7 +107,8 @@ class TokenServices(Credentials):
             session.authenticated if session is not None else now,
             now,
             until or now + self.families.lifetimes(account.tenant).refresh_absolute,
-            parent=session.id if session is not None else "",
+            # Never a child of a child: whoever ends the first one ends all that came of it.
+            parent=(session.parent or session.id) if session is not None else "",
             elevation=session.elevation if session is not None and until else "",
         )
 
@@ -122,15 +140,22 @@ class TokenServices(Credentials):
         """The next pair. Raises RefreshRefused, RefreshReused, ScopeNotHeld."""
         asked = message.data
         now = self.time()
-        holder: list[Account] = []
+        made: list[tuple[Account, Held, Minted]] = []
 
-        async def allowed(session: Session) -> bool:
+        async def allowed(session: Session, family: Family) -> bool:
             account = await self.accounts.get(session.tenant, session.account)
             if account is None or not self.may_sign_in(account) or session.created < account.not_before:
                 return False
             if session.tenant != message.tenant or not await self._parent_lives(session):
                 return False
-            holder.append(account)
+            # Made before the family turns: who asks for too much, or finds the keyring away, keeps the token they have.
+            held = await self.rights.of(account, session)
+            if family.scopes:
+                held = held.only(family.scopes)
+            held = narrowed_to(held, asked.scopes)
+            lifetime = settings_under(self.token_settings, account.tenant).lifetime
+            minted = await self.tokens.mint(self.grant(account, session, held, family.audience), lifetime, at=now)
+            made.append((account, held, minted))
             return True
 
         try:
@@ -139,18 +164,13 @@ class TokenServices(Credentials):
             await self.event(
                 "token.reused",
                 outcome="failure",
+                account=made[0][0].id,
                 session=family_of(asked.refresh_token),
                 code=error.code,
                 details={"alert": "refresh token reused"},
             )
             raise
-        account, session = holder[0], turned.session
-        held = await self.rights.of(account, session)
-        if turned.family.scopes:
-            held = held.only(turned.family.scopes)
-        held = narrowed_to(held, asked.scopes)
-        lifetime = settings_under(self.token_settings, account.tenant).lifetime
-        minted = await self.tokens.mint(self.grant(account, session, held, turned.family.audience), lifetime, at=now)
+        _, held, minted = made[0]
         return identity.TokenReply(minted.token, minted.expires_in, list(held.scopes), turned.token)
 
     async def _parent_lives(self, session: Session) -> bool:
