@@ -143,8 +143,8 @@ async def test_rights_come_from_roles_and_groups() -> None:
         group = await groups.create("ward", name="Ward 3", roles=["auditor"], members=[made.id])
         assert await accounts.roles_of(made) == ["auditor", "nurse"]
         assert accounts.scopes_of("ward", await accounts.roles_of(made)) == ["audit.read", "fhir.read"]
-        after, touched = await groups.update("ward", group.id, {}, remove=[made.id])
-        assert (after.members, touched) == ((), [made.id])
+        change = await groups.update("ward", group.id, {}, remove=[made.id])
+        assert (change.group.members, change.joined, change.left, change.touched) == ((), (), (made.id,), (made.id,))
         assert await accounts.roles_of(made) == ["nurse"]
 
 

@@ -175,6 +175,24 @@ async def test_who_loses_rights_loses_what_was_opened_under_them(how: str) -> No
         assert (await info(home)).scopes == ["audit.read"]
 
 
+async def test_which_rights_are_given_is_on_record() -> None:
+    """An event says which roles and groups an account has from now on; of what was not changed it says nothing."""
+    async with house() as home:
+        group = await put_group(home, name="g", roles=["clinician"])
+        asked = identity.CreateAccountRequest("anna", password=PASSWORD, roles=["auditor"])
+        anna = (await home.h.request(identity.ACCOUNT_CREATE, asked, source="rustcare.admin")).account
+        await update(home, display_name="Anna")
+        await update(home, roles=["auditor", "operator"], groups=[group.id])
+        await update(home, groups=[])
+        assert home.events("account.created")[-1].details["roles"] == "auditor"
+        assert [event.details for event in home.events("account.updated") if event.account == anna.id] == [
+            {"what": "display_name"},
+            {"what": "groups roles", "roles": "auditor operator", "groups": group.id},
+            {"what": "groups", "groups": ""},
+        ]
+        assert home.events("group.created")[-1].details == {"group": group.id, "roles": "clinician"}
+
+
 async def test_a_password_of_an_administrator_ends_sessions_and_locks() -> None:
     """It keeps the rules; taken away, no password lets in."""
     async with house() as home:

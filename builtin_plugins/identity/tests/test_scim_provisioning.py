@@ -160,6 +160,33 @@ async def test_who_leaves_a_group_loses_what_it_gave_and_the_others_nothing(h: P
     assert left == [False, True, True]
 
 
+async def test_who_joins_and_who_leaves_a_group_is_on_record(h: PluginHarness, scim: Client) -> None:
+    """By ids, at most a hundred in one event: when a group is made, changed and deleted."""
+    users = [(await scim.make(f"user{number}"))["id"] for number in range(120)]
+
+    def told(since: int) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for message in h.published[since:]:
+            if message.subject == identity.EVENT and message.data.action in ("group.joined", "group.left"):
+                ids = message.data.details["accounts"].split()
+                assert len(ids) <= 100
+                assert message.data.details["group"] == ward["id"]
+                assert message.data.account == (ids[0] if len(ids) == 1 else "")
+                found.setdefault(message.data.action, []).extend(ids)
+        return found
+
+    before = len(h.published)
+    ward = await scim.group("Ward", *users[:110])
+    assert told(before) == {"group.joined": sorted(users[:110])}
+    before = len(h.published)
+    change = {"op": "replace", "path": "members", "value": [{"value": id} for id in users[1:111]]}
+    assert (await scim.patch(f"/Groups/{ward['id']}", change))[0] == 200
+    assert told(before) == {"group.joined": [users[110]], "group.left": [users[0]]}
+    before = len(h.published)
+    assert (await scim.ask("DELETE", f"/Groups/{ward['id']}"))[0] == 204
+    assert told(before) == {"group.left": sorted(users[1:111])}
+
+
 async def test_a_group_is_another_when_a_member_is_deleted(scim: Client) -> None:
     """Who knows the group with the member is not told that nothing has changed."""
     ada = await scim.make("ada")

@@ -1,6 +1,11 @@
-"""Groups as administrators look after them. Who loses rights with a group loses what was opened under them, at once."""
+"""Groups as administrators look after them. Who loses rights with a group loses what was opened under them, at once.
+
+A group gives rights: who joined and who left is told by their ids, so that it is on record who has got them from whom.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from rustcare_sdk import Message, serve
 from rustcare_sdk.contracts import identity
@@ -10,12 +15,14 @@ from rustcare_plugin_identity.login.gate import Gate
 from rustcare_plugin_identity.tenants import DEFAULT
 
 from .accounts import Account
-from .groups import Group
+from .groups import Group, GroupChange
 from .infos import group_info
 
 __all__ = ["GroupServices"]
 
 _ADMINISTRATOR = "administrator"
+#: Accounts that one event tells of.
+_TOLD = 100
 
 
 class GroupServices(Gate):
@@ -52,7 +59,8 @@ class GroupServices(Gate):
                 members=[*(asked.members or ()), *asked.add],
                 external_id=asked.external_id or "",
             )
-            await self.event("group.created", details={"group": made.id})
+            await self.event("group.created", details={"group": made.id, "roles": " ".join(made.roles)})
+            await self._groups_tell("group.joined", made.id, made.members)
             return identity.GroupsReply([group_info(made)])
         before = await self.groups.get(tenant, asked.id)
         if before is None:
@@ -63,13 +71,13 @@ class GroupServices(Gate):
         if asked.delete:
             await self._groups_check_administrators(message, before, left=False)
             after = await self.groups.delete(tenant, asked.id, version=asked.version)
-            touched = list(after.members)
+            change = GroupChange(after, (), after.members, after.members)
         else:
             left = asked.roles is None or _ADMINISTRATOR in asked.roles
             gone = bool(asked.remove) or asked.members is not None
             await self._groups_check_administrators(message, before, left=left and not gone)
             given = {"name": asked.name, "roles": asked.roles, "external_id": asked.external_id}
-            after, touched = await self.groups.update(
+            change = await self.groups.update(
                 tenant,
                 asked.id,
                 {name: value for name, value in given.items() if value is not None},
@@ -78,10 +86,21 @@ class GroupServices(Gate):
                 remove=asked.remove,
                 version=asked.version,
             )
-        await self._groups_end_lost(tenant, touched, held)
+        await self._groups_end_lost(tenant, change.touched, held)
         action = "group.deleted" if asked.delete else "group.updated"
-        await self.event(action, details={"group": after.id, "accounts": str(len(touched))})
-        return identity.GroupsReply([group_info(after)])
+        details = {"group": asked.id, "accounts": str(len(change.touched))}
+        if asked.roles is not None:
+            details["roles"] = " ".join(change.group.roles)
+        await self.event(action, details=details)
+        await self._groups_tell("group.joined", asked.id, change.joined)
+        await self._groups_tell("group.left", asked.id, change.left)
+        return identity.GroupsReply([group_info(change.group)])
+
+    async def _groups_tell(self, action: str, group: str, accounts: Sequence[str]) -> None:
+        for start in range(0, len(accounts), _TOLD):
+            some = accounts[start : start + _TOLD]
+            one = some[0] if len(some) == 1 else ""
+            await self.event(action, account=one, details={"group": group, "accounts": " ".join(some)})
 
     async def _groups_held(self, group: Group, some: set[str] | None) -> dict[str, tuple[Account, set[str]]]:
         """The members (`some` of them, or all) with the scopes that they hold now; nobody when the group gives none."""
@@ -96,7 +115,7 @@ class GroupServices(Gate):
         return found
 
     async def _groups_end_lost(
-        self, tenant: str, touched: list[str], held: dict[str, tuple[Account, set[str]]]
+        self, tenant: str, touched: Sequence[str], held: dict[str, tuple[Account, set[str]]]
     ) -> None:
         for id in touched:
             if id not in held:

@@ -20,7 +20,7 @@ from rustcare_plugin_identity.errors import (
 
 from .names import checked_display_name, folded
 
-__all__ = ["Group", "Groups"]
+__all__ = ["Group", "GroupChange", "Groups"]
 
 _SELECT = "SELECT tenant, id, name, roles, external_id, created, updated, version FROM groups"
 _CHANGEABLE = frozenset({"name", "roles", "external_id"})
@@ -38,6 +38,16 @@ class Group(msgspec.Struct, frozen=True):
     created: float = 0.0
     updated: float = 0.0
     version: int = 1
+
+
+class GroupChange(msgspec.Struct, frozen=True):
+    """A group as it is after a change. `joined`, `left`: members who were none before, and who are none now; `touched`: all
+    accounts whose rights may have changed."""
+
+    group: Group
+    joined: tuple[str, ...]
+    left: tuple[str, ...]
+    touched: tuple[str, ...]
 
 
 class Groups:
@@ -182,9 +192,8 @@ class Groups:
         add: Sequence[str] = (),
         remove: Sequence[str] = (),
         version: int = 0,
-    ) -> tuple[Group, list[str]]:
-        """Change what is named (`name`, `roles`, `external_id`) and who is a member; also the ids of all accounts whose rights
-        may have changed with it.
+    ) -> GroupChange:
+        """Change what is named (`name`, `roles`, `external_id`) and who is a member.
 
         Raises:
             GroupUnknown, VersionConflict, and what `create` raises.
@@ -226,7 +235,7 @@ class Groups:
         after = msgspec.structs.replace(
             before, name=name, roles=roles, external_id=external_id, updated=now, members=tuple(sorted(wanted))
         )
-        return after, sorted(touched)
+        return GroupChange(after, tuple(new), tuple(sorted(gone)), tuple(sorted(touched)))
 
     async def assign(self, tx: Queries, tenant: str, account: str, groups: Sequence[str]) -> None:
         """Make an account a member of these groups and no others. Raises GroupUnknown."""

@@ -6,6 +6,7 @@ key that still works, an account that has lost a role holds nothing that was giv
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rustcare_sdk import Message, serve
@@ -63,7 +64,8 @@ class AccountServices(Gate):
                 tx=tx,
             )
             await self.groups.assign(tx, tenant, account.id, asked.groups)
-        await self.event("account.created", account=account.id, details={"state": state})
+        details = {"state": state, **_given(asked.roles or None, asked.groups or None)}
+        await self.event("account.created", account=account.id, details=details)
         link = ""
         if state == "invited" and (invited or asked.mail) and self.settings(tenant).registration != "closed":
             link = (await self._accounts_invite(account, asked.mail)).link
@@ -96,7 +98,8 @@ class AccountServices(Gate):
         account = await self.accounts.create(
             tenant, name=asked.name, kind="service", display_name=asked.display_name, roles=asked.roles
         )
-        await self.event("account.created", account=account.id, details={"kind": "service"})
+        details = {"kind": "service", **_given(asked.roles or None)}
+        await self.event("account.created", account=account.id, details=details)
         return identity.AccountReply(await self.info(account))
 
     @serve(identity.ACCOUNT_READ)
@@ -148,7 +151,9 @@ class AccountServices(Gate):
             if _ADMINISTRATOR in held and before.state == "active":
                 await self._accounts_keep_one_administrator(tx, message, account)
         await self._accounts_after(account, held, password=asked.password is not None)
-        await self.event("account.updated", account=account.id, details={"what": " ".join(sorted(changes))})
+        what = sorted([*changes, *(["groups"] if asked.groups is not None else [])])
+        details = {"what": " ".join(what), **_given(asked.roles, asked.groups)}
+        await self.event("account.updated", account=account.id, details=details)
         return identity.AccountReply(await self.info(account))
 
     async def _accounts_after(self, account: Account, held: list[str], *, password: bool = False) -> None:
@@ -258,3 +263,9 @@ class AccountServices(Gate):
         reply = await self._accounts_invite(account, asked.mail)
         await self.event("invitation.sent" if asked.mail else "invitation.made", account=account.id)
         return reply
+
+
+def _given(roles: Sequence[str] | None, groups: Sequence[str] | None = None) -> dict[str, str]:
+    """What an event tells of rights: the roles and the groups that an account has from now on, where they were said."""
+    said = {"roles": roles, "groups": groups}
+    return {name: " ".join(sorted(set(words))) for name, words in said.items() if words is not None}

@@ -106,7 +106,8 @@ def single_value(attribute: Attribute, value: Any) -> Any:
         return None
     if attribute.type == "complex":
         if isinstance(value, str) and attribute.sub("value") is not None:
-            value = {"value": value}  # the short form of some clients: of members, of a manager
+            # The short form of some clients: of members, of a manager, who is taken away by an empty one.
+            value = {"value": value} if value or attribute.multi else {}
         return _object(value, attribute.name, attribute.subs) or None
     return _PLAIN[attribute.type](attribute, value)
 
