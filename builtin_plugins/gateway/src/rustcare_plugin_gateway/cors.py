@@ -1,8 +1,8 @@
 """CORS as the Fetch standard has it, by the tenant's settings, and the guard against forged requests with a session.
 
 A tenant's settings say which origins may read answers: `{"cors": {"origins": ["https://app.example.org"], "credentials": false,
-"headers": ["content-type"], "expose": [], "max_age": 600}}`. There is no wildcard together with credentials, nor `null`, which is the
-origin of every page that has none.
+"headers": ["content-type"], "expose": [], "max_age": 600}}`. With credentials there is neither `*` nor `null`, the origin of
+every page that has none.
 """
 
 from __future__ import annotations
