@@ -136,11 +136,9 @@ async def test_an_account_without_a_password_from_the_first_minute(tmp_path: Pat
         await set_up(device, door, password="")
         await page.get_by_label("Name of the passkey").fill("Phone")
         await page.get_by_role("button", name="Create the passkey").click()
-        await page.wait_for_url(lambda url: urlsplit(url).path != "/account/passkey")
-        if urlsplit(page.url).path == "/login/step-up":
-            await page.get_by_role("button", name="Use a passkey").click()
         await expect(page.get_by_role("heading", name="Account security")).to_be_visible()
         await page.get_by_role("link", name="Remove Phone").click()
+        await page.get_by_role("button", name="Use a passkey").click()
         await page.get_by_role("button", name="Remove it").click()
         await expect(page.get_by_role("alert")).to_contain_text("Add another passkey")
         await page.get_by_role("button", name="Sign out").click()
@@ -206,6 +204,49 @@ async def test_another_password_ends_the_other_sessions(tmp_path: Path) -> None:
         await page.get_by_role("button", name="Sign out").click()
         await sign_in(device, door)
         await expect(page.get_by_role("alert")).to_contain_text("do not belong together")
+
+
+async def test_the_way_back_after_signing_out_shows_nothing(tmp_path: Path) -> None:
+    """Who comes to a computer that somebody has signed out of sees nothing of them by going back."""
+    async with front_door(tmp_path) as door, browser() as chromium:
+        await (await door.first_administrator()).aclose()
+        device = await Device.open(chromium, authenticator=False)
+        page = device.page
+        await sign_in(device, door)
+        await page.get_by_role("link", name="Change the password").click()
+        await page.get_by_role("button", name="Sign out").click()
+        await expect(page.get_by_role("status")).to_have_text("You are signed out.")
+        for _ in range(2):
+            await page.go_back()
+            await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+            assert "Ada Min" not in await page.content()
+
+
+async def test_a_session_that_ends_in_the_middle_of_a_form(tmp_path: Path) -> None:
+    """Whoever sends a form after their session has ended signs in and is back at the form, not somewhere else; a page that was
+    asked for keeps what its address says."""
+    async with front_door(tmp_path) as door, browser() as chromium:
+        await (await door.first_administrator()).aclose()
+        device = await Device.open(chromium, authenticator=False)
+        page = device.page
+        await sign_in(device, door)
+        await page.get_by_role("link", name="Change the password").click()
+        await device.context.clear_cookies()
+        await page.get_by_label("The password that you have").fill(PASSWORD)
+        await page.get_by_label("New password").fill("nine copper kettles whisper")
+        await page.get_by_role("button", name="Save the password").click()
+        await page.get_by_label("Name or e-mail address").fill(NAME)
+        await page.get_by_role("button", name="Continue").click()
+        await page.get_by_label("Password").fill(PASSWORD)
+        await page.get_by_role("button", name="Sign in", exact=True).click()
+        await expect(page.get_by_role("heading", name="Change the password")).to_be_visible()
+        await device.context.clear_cookies()
+        await page.goto(f"{door.url}/device?code=BCDF-GHJK")
+        await page.get_by_label("Name or e-mail address").fill(NAME)
+        await page.get_by_role("button", name="Continue").click()
+        await page.get_by_label("Password").fill(PASSWORD)
+        await page.get_by_role("button", name="Sign in", exact=True).click()
+        await expect(page.get_by_label("Code")).to_have_value("BCDF-GHJK")
 
 
 @pytest.mark.parametrize(

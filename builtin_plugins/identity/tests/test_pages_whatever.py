@@ -15,6 +15,7 @@ from rustcare_sdk.plugin import handlers_of, payload_type
 from rustcare_sdk.routes import content_type
 
 from tests.support.identity_plugin import caller_of, identity_plugin, person, signed_in
+from tests.support.smtp_server import SmtpServer
 
 #: What browsers, people and attackers send.
 TEXTS = [
@@ -53,7 +54,16 @@ async def test_whatever_is_sent_to_a_page_it_answers() -> None:
     """No handler of a page fails with anything but a typed error; what was sent is in no answer unescaped, in no redirect to
     elsewhere, and in no header."""
     chance = random.Random(20240607)
-    async with identity_plugin({"settings": {"registration": "open"}}) as h:
+    async with (
+        SmtpServer() as mail,
+        identity_plugin(
+            {
+                "settings": {"registration": "open"},
+                "url": "https://test.example",
+                "mail": {"host": "127.0.0.1", "port": mail.port, "security": "none"},
+            }
+        ) as h,
+    ):
         session, credential = await signed_in(h, await person(h), aal=2)
         known = await caller_of(h, credential)
         others = Caller(known.principal, "default", "session", aal=0, session="no-such-session")

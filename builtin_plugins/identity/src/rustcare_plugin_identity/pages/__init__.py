@@ -9,6 +9,7 @@
 | `signing_in` | name, password, passkey, second factor, signing out |
 | `joining` | pages that begin with a link or make an account |
 | `account` | account security: what one has, and where one is signed in |
+| `address` | another e-mail address |
 | `factors` | adding and removing factors |
 | `emergency` | break-glass access |
 | `devices` | a program or device that signs in |
@@ -20,6 +21,7 @@ one that comes in a link is put into a cookie at once, and the address is left.
 from __future__ import annotations
 
 from .account import AccountPages
+from .address import AddressPages
 from .assets import AssetRoutes
 from .devices import DevicePages
 from .emergency import EmergencyPages
@@ -30,5 +32,7 @@ from .signing_in import SigningInPages
 __all__ = ["Pages"]
 
 
-class Pages(AssetRoutes, SigningInPages, JoiningPages, AccountPages, FactorPages, EmergencyPages, DevicePages):
+class Pages(
+    AssetRoutes, SigningInPages, JoiningPages, AccountPages, AddressPages, FactorPages, EmergencyPages, DevicePages
+):
     """All pages."""

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from functools import wraps
+from math import ceil
+from typing import Any, Literal, TypeVar, cast
 from urllib.parse import urlencode
 
+from rustcare_sdk import Message, route
 from rustcare_sdk.contracts import identity
 from rustcare_sdk.contracts.http import HttpRequest, HttpResponse
-from rustcare_sdk.errors import RustCareError
+from rustcare_sdk.errors import AuditUnavailable, BusClosed, DeadlineExceeded, HandlerFailed, NoProvider, RustCareError
 
+from rustcare_plugin_identity.accounts import Account
 from rustcare_plugin_identity.base import Services
+from rustcare_plugin_identity.errors import MailUnavailable, NotSignedIn, Overloaded
 
 from .browser import cookie_of, drop_cookie, local_path, set_cookie
 from .rendering import Templates
 
-__all__ = ["AT_ONCE", "BROWSER", "NOTICES", "PageServices", "says"]
+__all__ = ["AT_ONCE", "NOTICES", "SECOND", "PageServices", "page_route", "says", "status_of", "waits"]
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Awaitable[HttpResponse]])
 
-#: Options of every page's route.
-BROWSER: Mapping[str, Any] = {"browser": True, "cookies": True, "hidden": True, "max_body": 131072}
+# Whose account went in this very moment is told so; else nobody gets as far.
+_OPTIONS: Mapping[str, Any] = {
+    "browser": True,
+    "cookies": True,
+    "hidden": True,
+    "max_body": 131072,
+    "problems": {NotSignedIn.code: 401},
+}
+#: Kinds of factors that are asked for beside a password.
+SECOND = frozenset({"totp", "passkey"})
 #: Seconds for which a proof of who one is counts as fresh: to see a form, and to send it.
 AT_ONCE = (600.0, 900.0)
 
@@ -36,6 +50,7 @@ NOTICES: Mapping[str, str] = {
     "key": "The key does not work any more.",
     "password": "The password was changed. All other sessions were ended.",
     "email": "The address is confirmed.",
+    "email-sent": "A link is on its way to the new address. Follow it to confirm that it is yours.",
     "signed-out": "You are signed out.",
     "ended": "The emergency access was ended.",
     "begun": "The emergency access has begun.",
@@ -59,8 +74,54 @@ _TEXTS: Mapping[str, str] = {
     "identity.device-too-fast": "Too many codes that were not right. Wait ten minutes.",
     "identity.assurance-too-low": "This wants a second factor. Sign in with one first.",
     "identity.session-unknown": "That session has ended already.",
+    "identity.key-unknown": "There is no such key of yours any more.",
+    "identity.elevation-unknown": "There is no such emergency access of yours any more.",
+    "identity.overloaded": "There is too much to do here now. Wait a moment, then try again.",
     "audit.unavailable": "Nothing can be done now, because it could not be put on record. Try again later.",
 }
+
+# By code: an error that comes from another plugin has no class of its own here.
+_STATUSES: Mapping[str, int] = {
+    HandlerFailed.code: 500,
+    **{
+        cls.code: 503
+        for cls in (AuditUnavailable, BusClosed, DeadlineExceeded, MailUnavailable, NoProvider, Overloaded)
+    },
+}
+
+
+def page_route(method: Literal["GET", "POST"], path: str, *, public: bool = False, **options: Any) -> Callable[[F], F]:
+    """The route of a page; the options are those of `route`. One that is not public is for sessions alone.
+
+    Whoever has a token or a key is a program. With a token for something small it could else add a passkey of its own here,
+    and be the account from then on.
+    """
+    mark = route(method, path, public=public, **{**_OPTIONS, **options})
+
+    def marked(handler: F) -> F:
+        if public:
+            return mark(handler)
+
+        @wraps(handler)
+        async def guarded(self: PageServices, message: Message[HttpRequest[Any]]) -> HttpResponse:
+            if message.data.caller.kind == "session":
+                return await handler(self, message)
+            return self.message_page(
+                message.data,
+                "Sign in with a browser",
+                "This page is for people, not for programs with a token, a key or a certificate.",
+                status=403,
+                links=(("/login", "Sign in"),),
+            )
+
+        return mark(cast(F, guarded))
+
+    return marked
+
+
+def status_of(error: RustCareError) -> int:
+    """The status of a form that is shown again: what was sent was wrong, or something is wrong here."""
+    return _STATUSES.get(error.code, 422)
 
 
 def says(error: RustCareError) -> str:
@@ -73,6 +134,14 @@ def says(error: RustCareError) -> str:
         text = error.hint or (f"give {wanted}" if wanted != error.message else wanted)
         return f"{text[:1].upper()}{text[1:]}."
     return _TEXTS.get(error.code, "That did not work. Try again, or ask an administrator.")
+
+
+def waits(seconds: float) -> str:
+    """How long to wait: rounded up, so that who did it is not refused again."""
+    if seconds < 90:
+        count = max(1, ceil(seconds))
+        return f"Wait {count} second{'' if count == 1 else 's'}, then try again."
+    return f"Wait {ceil(seconds / 60)} minutes, then try again."
 
 
 class PageServices(Services):
@@ -112,7 +181,7 @@ class PageServices(Services):
             request,
             "form.html",
             title,
-            422 if error is not None else 200,
+            status_of(error) if error is not None else 200,
             action=request.prefix + action,
             button=button,
             intro=intro,
@@ -156,6 +225,23 @@ class PageServices(Services):
         found: T = await self.ctx.request(service, data, type=type_)
         return found
 
+    async def proof_first(
+        self, request: HttpRequest[Any], account: Account, *, fresh: float = 0.0
+    ) -> HttpResponse | None:
+        """The way to more proof, for who is about to change what they sign in with; None when they have shown enough.
+
+        An account that has a second factor wants it (NIST SP 800-63B-4, section 4.1): a session from before it was added, or
+        of somebody who knows the password alone, must not add another, nor take it away. `fresh`: seconds for which a proof
+        counts, where the route does not demand that itself.
+        """
+        caller = request.caller
+        query = {"next": request.prefix + request.path}
+        if caller.aal < 2 and SECOND & set(await self.factors.kinds(account.id)):
+            return self.go(request, "/login/step-up", query={**query, "aal": "2"})
+        if fresh and self.time() - caller.authenticated > fresh:
+            return self.go(request, "/login/step-up", query=query)
+        return None
+
     def next_of(self, request: HttpRequest[Any], said: str = "") -> str:
         """Where to go on, as the form or the address says; a path on this server, without the tenant's prefix."""
         path = local_path(said or request.argument("next"), "/account")
@@ -165,8 +251,20 @@ class PageServices(Services):
         """What was done a moment ago."""
         return NOTICES.get(request.argument("done"), "")
 
-    def signed_in(self, request: HttpRequest[Any], reply: identity.LoginReply, path: str) -> HttpResponse:
-        """Give the browser its session, and go on."""
+    def signed_out(self, request: HttpRequest[Any]) -> HttpResponse:
+        """The session has ended: its cookie goes."""
+        return self.go(request, "/login", cookies=(drop_cookie(request, ""),), query={"done": "signed-out"})
+
+    async def signed_in(self, request: HttpRequest[Any], reply: identity.LoginReply, path: str) -> HttpResponse:
+        """Give the browser its session, and go on. One that it had before ends: nobody has its cookie to sign it out."""
+        before = request.caller.session
+        if before and (reply.session is None or reply.session.id != before):
+            asked = identity.RevokeRequest(session=before, reason="another sign-in")
+            try:
+                await self.ask(identity.SESSION_REVOKE, asked, identity.RevokeReply)
+            except RustCareError as error:
+                # The new session is there, and on record; it ends by itself, as it would have without this.
+                self.ctx.log.warning("the session before a sign-in could not be ended", code=error.code)
         cookies = [set_cookie(request, "", reply.credential)]
         if reply.device:
             cookies.append(set_cookie(request, "device", reply.device))

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 from rustcare_sdk.contracts.http import HttpRequest
 from rustcare_sdk.contracts.identity import Client
 
-__all__ = ["Cookie", "client_of", "cookie_of", "drop_cookie", "local_path", "set_cookie"]
+__all__ = ["Cookie", "client_of", "cookie_of", "drop_cookie", "fits_cookie", "local_path", "set_cookie"]
 
 #: `""` is the session, `login` a login that waits for its second factor, `link` the secret of a link, `device` that by which a
 #: browser is known again.
@@ -31,9 +31,18 @@ def _name(request: HttpRequest[Any], cookie: Cookie) -> str:
     return f"__Host-{name}" if request.base.startswith("https:") else name
 
 
+def fits_cookie(value: str) -> bool:
+    """Whether a text can be a cookie's value, and says nothing else to the browser."""
+    return _VALUE(value) is not None
+
+
 def set_cookie(request: HttpRequest[Any], cookie: Cookie, value: str) -> str:
-    """A value of `Set-Cookie`. The session's cookie goes when the browser is closed; the server ends it sooner."""
-    assert _VALUE(value)  # all are made by this plugin, or were read by `cookie_of`
+    """A value of `Set-Cookie`. The session's cookie goes when the browser is closed; the server ends it sooner.
+
+    Raises ValueError for a text that does not fit (`fits_cookie`): all that are made here do.
+    """
+    if not fits_cookie(value):
+        raise ValueError("expected the value of a cookie, got a text that is none")
     secure = "; Secure" if request.base.startswith("https:") else ""
     lasts = f"; Max-Age={_LASTS[cookie]}" if cookie else ""
     return f"{_name(request, cookie)}={value}; Path=/; HttpOnly; SameSite=Lax{secure}{lasts}"

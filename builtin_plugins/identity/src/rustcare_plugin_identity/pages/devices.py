@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from rustcare_sdk import Message, route
+from rustcare_sdk import Message
 from rustcare_sdk.contracts import identity
 from rustcare_sdk.contracts.http import HttpRequest, HttpResponse
 from rustcare_sdk.errors import RustCareError
 
-from .base import BROWSER, PageServices, says
+from .base import PageServices, page_route, says, status_of
 
 __all__ = ["DevicePages", "VerdictForm"]
 
@@ -26,7 +26,7 @@ class VerdictForm:
 class DevicePages(PageServices):
     """Approve or refuse a device."""
 
-    @route("GET", "/device", **{**BROWSER, "limit": "login"}, query=("code",))
+    @page_route("GET", "/device", limit="login", query=("code",))
     async def device_page(self, message: Message[HttpRequest[None]]) -> HttpResponse:
         """The form for the code, or what waits under it."""
         return await self._device(message.data, message.data.argument("code"))
@@ -47,10 +47,11 @@ class DevicePages(PageServices):
             except RustCareError as refused:
                 error = refused
         errors = {} if error is None else {"code" if asked is None else "": says(error)}
-        title = "Connect a device"
-        return self.page(request, "device.html", title, 200 if error is None else 422, asked=asked, errors=errors)
+        status = 200 if error is None else status_of(error)
+        shown = {"asked": asked, "code": code[:32], "errors": errors}
+        return self.page(request, "device.html", "Connect a device", status, **shown)
 
-    @route("POST", "/device", **{**BROWSER, "limit": "login"})
+    @page_route("POST", "/device", limit="login")
     async def device_send(self, message: Message[HttpRequest[VerdictForm]]) -> HttpResponse:
         """Say yes or no."""
         request, form = message.data, message.data.content

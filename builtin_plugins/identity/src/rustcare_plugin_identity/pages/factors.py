@@ -1,7 +1,8 @@
 """Adding and removing factors. Who does that has proved who they are within the last minutes (`fresh`).
 
 An account whose tenant demands a second factor, and that has none, comes here with a session of AAL0: it can do this and
-nothing else, then shows the factor once and goes on.
+nothing else, then shows the factor once and goes on. Where there is a second factor, it was shown in the session
+(`proof_first`).
 """
 
 from __future__ import annotations
@@ -9,18 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from rustcare_sdk import Message, route
+from rustcare_sdk import Message
 from rustcare_sdk.contracts import identity
 from rustcare_sdk.contracts.http import HttpRequest, HttpResponse
 from rustcare_sdk.errors import RustCareError
 
-from .base import AT_ONCE, BROWSER, PageServices, says
+from rustcare_plugin_identity.accounts import Account
+from rustcare_plugin_identity.errors import LoginFailed
+
+from .base import AT_ONCE, SECOND, PageServices, page_route, says, status_of
 from .browser import client_of
 
 __all__ = ["CodeForm", "FactorForm", "FactorPages", "NameFactorForm", "NewPasskeyForm"]
 
 _SEE, _SEND = AT_ONCE
-_WRONG = 422
 
 
 @dataclass(frozen=True)
@@ -56,14 +59,14 @@ class NameFactorForm:
 class FactorPages(PageServices):
     """Passkeys, authenticator apps, recovery codes."""
 
-    @route("GET", "/account/enrol", aal=0, **BROWSER)
+    @page_route("GET", "/account/enrol", aal=0)
     async def enrol_page(self, message: Message[HttpRequest[None]]) -> HttpResponse:
         """Where who must have a second factor chooses one."""
         request: HttpRequest[Any] = message.data
         if request.caller.aal:
             return self.go(request, "/account")
         account = await self.own_account(message)
-        if {"totp", "passkey"} & set(await self.factors.kinds(account.id)):
+        if SECOND & set(await self.factors.kinds(account.id)):
             return self.go(request, "/login/step-up")
         return self.message_page(
             request,
@@ -74,26 +77,30 @@ class FactorPages(PageServices):
 
     # passkeys
 
-    @route("GET", "/account/passkey", aal=0, fresh=_SEE, **BROWSER)
+    @page_route("GET", "/account/passkey", aal=0, fresh=_SEE)
     async def passkey_page(self, message: Message[HttpRequest[None]]) -> HttpResponse:
         """The button that makes a passkey."""
-        return await self._passkey(message.data)
+        account = await self.own_account(message)
+        return await self.proof_first(message.data, account) or await self._passkey(message.data, account)
 
-    @route("POST", "/account/passkey", aal=0, fresh=_SEND, **BROWSER)
+    @page_route("POST", "/account/passkey", aal=0, fresh=_SEND)
     async def passkey_send(self, message: Message[HttpRequest[NewPasskeyForm]]) -> HttpResponse:
         """Take the new passkey into use."""
-        request, form = message.data, message.data.content
+        request, form, account = message.data, message.data.content, await self.own_account(message)
+        away = await self.proof_first(request, account)
+        if away is not None:
+            return away
         asked = identity.PasskeyFinishRequest(request.base, form.answer, form.name)
         try:
             await self.ask(identity.MFA_PASSKEY_FINISH, asked, identity.FactorReply)
         except RustCareError as error:
-            return await self._passkey(request, form.name, error)
+            return await self._passkey(request, account, form.name, error)
         if not request.caller.aal:  # making it was no proof to a session; using it is
             return self.go(request, "/login/step-up", query={"kind": "passkey", "next": f"{request.prefix}/account"})
         return self.go(request, "/account", query={"done": "passkey"})
 
     async def _passkey(
-        self, request: HttpRequest[Any], name: str = "", error: RustCareError | None = None
+        self, request: HttpRequest[Any], account: Account, name: str = "", error: RustCareError | None = None
     ) -> HttpResponse:
         options: dict[str, Any] | None = None
         try:
@@ -105,19 +112,21 @@ class FactorPages(PageServices):
             request,
             "passkey_new.html",
             "Add a passkey",
-            _WRONG if error is not None else 200,
+            status_of(error) if error is not None else 200,
             options=options,
             name=name,
+            only_way=not account.password and not await self.factors.kinds(account.id),
+            cancel="/account" if request.caller.aal else "/account/enrol",
             script=True,
             errors={} if error is None else {"": says(error)},
         )
 
     # authenticator apps
 
-    @route("GET", "/account/totp", aal=0, fresh=_SEE, **BROWSER)
+    @page_route("GET", "/account/totp", aal=0, fresh=_SEE)
     async def totp_page(self, message: Message[HttpRequest[None]]) -> HttpResponse:
         """A name for the app that is to be added."""
-        return self._totp(message.data)
+        return await self.proof_first(message.data, await self.own_account(message)) or self._totp(message.data)
 
     def _totp(self, request: HttpRequest[Any], name: str = "", error: RustCareError | None = None) -> HttpResponse:
         field_ = {
@@ -140,10 +149,13 @@ class FactorPages(PageServices):
             links=(("/account", "Back to account security"),) if request.caller.aal else (("/account/enrol", "Back"),),
         )
 
-    @route("POST", "/account/totp", aal=0, fresh=_SEND, **BROWSER)
+    @page_route("POST", "/account/totp", aal=0, fresh=_SEND)
     async def totp_begin(self, message: Message[HttpRequest[NameFactorForm]]) -> HttpResponse:
         """Begin an enrolment, and go on to its page."""
         request, form = message.data, message.data.content
+        away = await self.proof_first(request, await self.own_account(message))
+        if away is not None:
+            return away
         try:
             begun = await self.ask(
                 identity.MFA_TOTP_BEGIN, identity.TotpBeginRequest(form.name), identity.TotpBeginReply
@@ -152,27 +164,43 @@ class FactorPages(PageServices):
             return self._totp(request, form.name, error)
         return self.go(request, f"/account/totp/{begun.enrolment}")
 
-    @route("GET", "/account/totp/{enrolment}", aal=0, fresh=_SEND, **BROWSER)
+    @page_route("GET", "/account/totp/{enrolment}", aal=0, fresh=_SEND)
     async def totp_shown(self, message: Message[HttpRequest[None]]) -> HttpResponse:
         """The picture, the secret, and the form for the first code."""
-        return await self._enrolment(message.data)
+        return await self.proof_first(message.data, await self.own_account(message)) or await self._enrolment(
+            message.data
+        )
 
-    @route("POST", "/account/totp/{enrolment}", aal=0, fresh=2 * _SEND, **{**BROWSER, "limit": "login"})
+    @page_route("POST", "/account/totp/{enrolment}", aal=0, fresh=2 * _SEND, limit="login")
     async def totp_send(self, message: Message[HttpRequest[CodeForm]]) -> HttpResponse:
         """Take the app into use."""
-        request, form = message.data, message.data.content
-        waits = not request.caller.aal
-        asked = identity.TotpConfirmRequest(request.params["enrolment"], form.code, spend=not waits)
+        request, form, account = message.data, message.data.content, await self.own_account(message)
+        enrolment, below = request.params["enrolment"], request.caller.aal < 2
+        if any(one.id == enrolment for one in await self.factors.infos(account.id)):
+            return self._totp_added(request)  # the button was pressed twice
+        away = await self.proof_first(request, account)
+        if away is not None:
+            return away
+        asked = identity.TotpConfirmRequest(enrolment, form.code, spend=not below)
         try:
             await self.ask(identity.MFA_TOTP_CONFIRM, asked, identity.FactorReply)
         except RustCareError as error:
             if error.code != "identity.code-refused":
                 return self._totp(request, "", error)
             return await self._enrolment(request, error)
-        if waits:  # the code that proved the app proves who waits for it: they need not wait for the next one
+        if below:  # the code that proved the app proves who sent it: they need not wait for the next one
             shown = identity.StepUpRequest(request.caller.session, "totp", form.code, client_of(request))
-            reply = await self.ask(identity.LOGIN_STEP_UP, shown, identity.LoginReply)
-            return self.signed_in(request, reply, "/account?done=totp")
+            try:
+                reply = await self.ask(identity.LOGIN_STEP_UP, shown, identity.LoginReply)
+            except LoginFailed:
+                return self._totp_added(request)
+            if reply.credential:
+                return await self.signed_in(request, reply, "/account?done=totp")
+        return self._totp_added(request)
+
+    def _totp_added(self, request: HttpRequest[Any]) -> HttpResponse:
+        if not request.caller.aal:  # it must be shown before anything else
+            return self.go(request, "/login/step-up", query={"kind": "totp", "next": f"{request.prefix}/account"})
         return self.go(request, "/account", query={"done": "totp"})
 
     async def _enrolment(self, request: HttpRequest[Any], error: RustCareError | None = None) -> HttpResponse:
@@ -185,7 +213,7 @@ class FactorPages(PageServices):
             request,
             "totp_new.html",
             "Add an authenticator app",
-            _WRONG if error is not None else 200,
+            status_of(error) if error is not None else 200,
             begun=begun,
             errors={} if error is None else {"code": says(error)},
             cancel="/account" if request.caller.aal else "/account/enrol",
@@ -193,11 +221,11 @@ class FactorPages(PageServices):
 
     # recovery codes
 
-    @route("GET", "/account/recovery-codes", fresh=_SEE, **BROWSER)
+    @page_route("GET", "/account/recovery-codes", fresh=_SEE)
     async def recovery_page(self, message: Message[HttpRequest[None]]) -> HttpResponse:
         """Ask before the codes from before stop to work."""
         request: HttpRequest[Any] = message.data
-        return self.form_page(
+        return await self.proof_first(request, await self.own_account(message)) or self.form_page(
             request,
             "Make recovery codes",
             "/account/recovery-codes",
@@ -207,20 +235,23 @@ class FactorPages(PageServices):
             links=(("/account", "Back to account security"),),
         )
 
-    @route("POST", "/account/recovery-codes", fresh=_SEND, **BROWSER)
+    @page_route("POST", "/account/recovery-codes", fresh=_SEND)
     async def recovery_send(self, message: Message[HttpRequest[None]]) -> HttpResponse:
         """Make them and show them: the one page that is the answer to a form, because nothing can show them again."""
         request: HttpRequest[Any] = message.data
+        away = await self.proof_first(request, await self.own_account(message))
+        if away is not None:
+            return away
         made = await self.ask(identity.MFA_RECOVERY_GENERATE, identity.RecoveryRequest(), identity.RecoveryReply)
         return self.page(request, "recovery_codes.html", "Your recovery codes", codes=made.codes)
 
     # changing
 
-    @route("GET", "/account/factors/{factor}/remove", fresh=_SEE, **BROWSER)
+    @page_route("GET", "/account/factors/{factor}/remove", fresh=_SEE)
     async def remove_page(self, message: Message[HttpRequest[None]]) -> HttpResponse:
         """Ask before a factor goes."""
         request: HttpRequest[Any] = message.data
-        return await self._remove(request)
+        return await self.proof_first(request, await self.own_account(message)) or await self._remove(request)
 
     async def _remove(self, request: HttpRequest[Any], error: RustCareError | None = None) -> HttpResponse:
         found = await self.ask(identity.MFA_LIST, identity.FactorsRequest(), identity.FactorsReply)
@@ -241,10 +272,13 @@ class FactorPages(PageServices):
             links=(("/account", "Keep it"),),
         )
 
-    @route("POST", "/account/factors/{factor}/remove", fresh=_SEND, **BROWSER)
+    @page_route("POST", "/account/factors/{factor}/remove", fresh=_SEND)
     async def remove_send(self, message: Message[HttpRequest[None]]) -> HttpResponse:
         """Remove it, unless it is the last."""
         request: HttpRequest[Any] = message.data
+        away = await self.proof_first(request, await self.own_account(message))
+        if away is not None:
+            return away
         asked = identity.RemoveFactorRequest(request.params["factor"])
         try:
             await self.ask(identity.MFA_REMOVE, asked, identity.FactorsReply)
@@ -252,7 +286,7 @@ class FactorPages(PageServices):
             return await self._remove(request, error)
         return self.go(request, "/account", query={"done": "removed"})
 
-    @route("POST", "/account/factors/name", **BROWSER)
+    @page_route("POST", "/account/factors/name")
     async def name_factor(self, message: Message[HttpRequest[NameFactorForm]]) -> HttpResponse:
         """Give a factor another name."""
         request, form = message.data, message.data.content
@@ -262,6 +296,6 @@ class FactorPages(PageServices):
             )
         except RustCareError as error:
             return self.message_page(
-                request, "The name was not changed", says(error), status=_WRONG, links=(("/account", "Back"),)
+                request, "The name was not changed", says(error), status=status_of(error), links=(("/account", "Back"),)
             )
         return self.go(request, "/account", query={"done": "renamed"})

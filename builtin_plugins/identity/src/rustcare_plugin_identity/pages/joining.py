@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from rustcare_sdk import Message, route
+from rustcare_sdk import Message
 from rustcare_sdk.contracts import identity
 from rustcare_sdk.contracts.http import HttpRequest, HttpResponse
 from rustcare_sdk.errors import RustCareError
 
 from . import fields as ask_for
-from .base import BROWSER, PageServices, says
-from .browser import client_of, cookie_of, drop_cookie, set_cookie
+from .base import PageServices, page_route, says, status_of, waits
+from .browser import client_of, cookie_of, drop_cookie, fits_cookie, set_cookie
 
 __all__ = ["AddressForm", "CredentialsForm", "JoiningPages", "RecoverForm"]
 
@@ -63,29 +63,25 @@ class AddressForm:
 class JoiningPages(PageServices):
     """Setup, invitation, registration, recovery, confirming an address."""
 
-    @route("GET", "/identity/links/{purpose}/{secret}", public=True, **{**BROWSER, "limit": "login"})
+    @page_route("GET", "/identity/links/{purpose}/{secret}", public=True, limit="login")
     async def follow_link(self, message: Message[HttpRequest[None]]) -> HttpResponse:
         """Put the secret into a cookie, and leave the address."""
         request: HttpRequest[Any] = message.data
         purpose, secret = request.params["purpose"], request.params["secret"]
-        if purpose not in _PAGES or not secret.isascii() or len(secret) > 256:
+        if purpose not in _PAGES or len(secret) > 256 or not fits_cookie(secret):
             return self._gone(request)
-        try:
-            cookie = set_cookie(request, "link", secret)
-        except AssertionError:
-            return self._gone(request)
-        return self.go(request, _PAGES[purpose], cookies=(cookie,))
+        return self.go(request, _PAGES[purpose], cookies=(set_cookie(request, "link", secret),))
 
     # first start
 
-    @route("GET", "/setup", public=True, **BROWSER)
+    @page_route("GET", "/setup", public=True)
     async def setup_page(self, message: Message[HttpRequest[None]]) -> HttpResponse:
         """The form for the first administrator."""
         request: HttpRequest[Any] = message.data
         link = await self._link(request, "setup")
         return self._setup(request, link, CredentialsForm()) if link is not None else self._gone(request)
 
-    @route("POST", "/setup", public=True, **{**BROWSER, "limit": "login"})
+    @page_route("POST", "/setup", public=True, limit="login")
     async def setup_send(self, message: Message[HttpRequest[CredentialsForm]]) -> HttpResponse:
         """Make the first administrator, signed in."""
         request, form = message.data, message.data.content
@@ -102,7 +98,7 @@ class JoiningPages(PageServices):
         except RustCareError as error:
             link = await self._link(request, "setup")
             return self._setup(request, link, form, error) if link is not None else self._gone(request)
-        return self.signed_in(request, reply, "/account/passkey?first=1" if not form.password else "/account")
+        return await self.signed_in(request, reply, "/account/passkey" if not form.password else "/account")
 
     def _setup(
         self,
@@ -132,14 +128,14 @@ class JoiningPages(PageServices):
 
     # invitation and registration
 
-    @route("GET", "/invite", public=True, **BROWSER)
+    @page_route("GET", "/invite", public=True)
     async def invite_page(self, message: Message[HttpRequest[None]]) -> HttpResponse:
         """The form for who was invited, or registers."""
         request: HttpRequest[Any] = message.data
         link = await self._link(request, "invite", "register")
         return self._invite(request, link, link.display_name) if link is not None else self._gone(request)
 
-    @route("POST", "/invite", public=True, **{**BROWSER, "limit": "login"})
+    @page_route("POST", "/invite", public=True, limit="login")
     async def invite_send(self, message: Message[HttpRequest[CredentialsForm]]) -> HttpResponse:
         """Set the password, or go on to a passkey, signed in."""
         request, form = message.data, message.data.content
@@ -156,7 +152,7 @@ class JoiningPages(PageServices):
             return self.go(
                 request, "/login/factor", cookies=(set_cookie(request, "login", kept), drop_cookie(request, "link"))
             )
-        return self.signed_in(request, reply, "/account/passkey?first=1" if not form.password else "/account")
+        return await self.signed_in(request, reply, "/account/passkey" if not form.password else "/account")
 
     def _invite(
         self, request: HttpRequest[Any], link: identity.LinkReply, display_name: str, error: RustCareError | None = None
@@ -175,7 +171,7 @@ class JoiningPages(PageServices):
             error=error,
         )
 
-    @route("GET", "/register", public=True, **BROWSER)
+    @page_route("GET", "/register", public=True)
     async def register_page(self, message: Message[HttpRequest[None]]) -> HttpResponse:
         """The form for an account of one's own."""
         request: HttpRequest[Any] = message.data
@@ -189,7 +185,7 @@ class JoiningPages(PageServices):
             )
         return self._register(request, AddressForm())
 
-    @route("POST", "/register", public=True, **{**BROWSER, "limit": "login"})
+    @page_route("POST", "/register", public=True, limit="login")
     async def register_send(self, message: Message[HttpRequest[AddressForm]]) -> HttpResponse:
         """Send the link; whether there is an account already is not told."""
         request, form = message.data, message.data.content
@@ -219,12 +215,12 @@ class JoiningPages(PageServices):
 
     # recovery
 
-    @route("GET", "/recover", public=True, **BROWSER)
+    @page_route("GET", "/recover", public=True)
     async def recover_page(self, message: Message[HttpRequest[None]]) -> HttpResponse:
         """The form for who has lost their password."""
         return self._recover(message.data, "")
 
-    @route("POST", "/recover", public=True, **{**BROWSER, "limit": "login"})
+    @page_route("POST", "/recover", public=True, limit="login")
     async def recover_send(self, message: Message[HttpRequest[RecoverForm]]) -> HttpResponse:
         """Send the link; whether there is such an account is not told."""
         request, form = message.data, message.data.content
@@ -250,14 +246,14 @@ class JoiningPages(PageServices):
             links=(("/login", "Back to sign in"),),
         )
 
-    @route("GET", "/recover/reset", public=True, **BROWSER)
+    @page_route("GET", "/recover/reset", public=True)
     async def reset_page(self, message: Message[HttpRequest[None]]) -> HttpResponse:
         """The form for the new password."""
         request: HttpRequest[Any] = message.data
         link = await self._link(request, "recover")
         return self._reset(request, link) if link is not None else self._gone(request)
 
-    @route("POST", "/recover/reset", public=True, **{**BROWSER, "limit": "login"})
+    @page_route("POST", "/recover/reset", public=True, limit="login")
     async def reset_send(self, message: Message[HttpRequest[CredentialsForm]]) -> HttpResponse:
         """Set it. The second factor is asked for, if there is one."""
         request, form = message.data, message.data.content
@@ -272,7 +268,7 @@ class JoiningPages(PageServices):
             return self.go(
                 request, "/login/factor", cookies=(set_cookie(request, "login", kept), drop_cookie(request, "link"))
             )
-        return self.signed_in(request, reply, "/account")
+        return await self.signed_in(request, reply, "/account")
 
     def _reset(
         self, request: HttpRequest[Any], link: identity.LinkReply, error: RustCareError | None = None
@@ -292,7 +288,7 @@ class JoiningPages(PageServices):
 
     # confirming an address
 
-    @route("GET", "/verify-email", public=True, **BROWSER)
+    @page_route("GET", "/verify-email", public=True)
     async def verify_page(self, message: Message[HttpRequest[None]]) -> HttpResponse:
         """The button that confirms it."""
         request: HttpRequest[Any] = message.data
@@ -308,7 +304,7 @@ class JoiningPages(PageServices):
             fields=[],
         )
 
-    @route("POST", "/verify-email", public=True, **{**BROWSER, "limit": "login"})
+    @page_route("POST", "/verify-email", public=True, limit="login")
     async def verify_send(self, message: Message[HttpRequest[None]]) -> HttpResponse:
         """Confirm it."""
         request: HttpRequest[Any] = message.data
@@ -319,7 +315,7 @@ class JoiningPages(PageServices):
             if error.code == "identity.link-unknown":
                 return self._gone(request)
             return self.message_page(
-                request, "That did not work", says(error), status=422, links=(("/login", "Sign in"),)
+                request, "That did not work", says(error), status=status_of(error), links=(("/login", "Sign in"),)
             )
         path = "/account" if request.caller.principal else "/login"
         return self.go(request, path, cookies=(drop_cookie(request, "link"),), query={"done": "email"})
@@ -352,6 +348,6 @@ class JoiningPages(PageServices):
 
     def _sent(self, request: HttpRequest[Any], reply: identity.SentReply) -> HttpResponse:
         if reply.retry_after:
-            text = f"Wait {max(1, round(reply.retry_after / 60))} minutes, then ask again."
+            text = waits(reply.retry_after)
             return self.message_page(request, "Too many requests", text, status=429, links=(("/login", "Sign in"),))
         return self.message_page(request, "Look into your mail", *_SENT, links=(("/login", "Back to sign in"),))

@@ -8,15 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from rustcare_sdk import Message, route
+from rustcare_sdk import Message
 from rustcare_sdk.contracts import identity
 from rustcare_sdk.contracts.http import HttpRequest, HttpResponse
 from rustcare_sdk.errors import RustCareError
 
-from .base import BROWSER, PageServices, says
+from .base import SECOND, PageServices, page_route, says, status_of, waits
 from .browser import client_of, cookie_of, drop_cookie, set_cookie
 
-__all__ = ["AnswerForm", "PasskeyForm", "SignInForm", "SigningInPages"]
+__all__ = ["AnswerForm", "PasskeyForm", "ProofForm", "SignInForm", "SigningInPages"]
 
 #: In which order factors are offered: what cannot be phished first, what is hard to replace last.
 _ORDER = ("passkey", "totp", "password", "recovery")
@@ -49,25 +49,32 @@ class AnswerForm:
     next: str = ""
 
 
+@dataclass(frozen=True)
+class ProofForm(AnswerForm):
+    """An answer for a factor, of those that bring the session to a level."""
+
+    aal: str = ""
+
+
 class SigningInPages(PageServices):
     """Sign in, second factor, step up, sign out."""
 
-    @route("GET", "/", public=True, **BROWSER)
+    @page_route("GET", "/", public=True)
     async def start_page(self, message: Message[HttpRequest[None]]) -> HttpResponse:
         """Who comes to the server with a browser begins at their account."""
         return self.go(message.data, "/account")
 
     # name and password
 
-    @route("GET", "/login", public=True, **BROWSER)
+    @page_route("GET", "/login", public=True)
     async def login_page(self, message: Message[HttpRequest[None]]) -> HttpResponse:
         """The form for the name; who is known already goes on."""
         request: HttpRequest[Any] = message.data
-        if request.caller.principal and request.caller.aal:
+        if request.caller.kind == "session" and request.caller.aal:
             return self.go(request, self.next_of(request))
         return await self._login(request)
 
-    @route("POST", "/login", public=True, **{**BROWSER, "limit": "login"})
+    @page_route("POST", "/login", public=True, limit="login")
     async def login_send(self, message: Message[HttpRequest[SignInForm]]) -> HttpResponse:
         """The name, then the password with it."""
         request, form = message.data, message.data.content
@@ -82,12 +89,11 @@ class SigningInPages(PageServices):
         try:
             reply = await self.ask(identity.LOGIN_PASSWORD, asked, identity.LoginReply)
         except RustCareError as error:
-            return await self._login(
-                request, name, errors={"": _said(error, "Name and password do not belong together.")}
-            )
+            wrong = {"": _said(error, "Name and password do not belong together.")}
+            return await self._login(request, name, errors=wrong, status=status_of(error))
         if reply.retry_after:
             return await self._login(request, name, errors={"": _wait(reply.retry_after)}, status=429)
-        return self._go_on(request, reply)
+        return await self._go_on(request, reply)
 
     async def _login(
         self, request: HttpRequest[Any], name: str = "", *, errors: dict[str, str] | None = None, status: int = 200
@@ -127,17 +133,17 @@ class SigningInPages(PageServices):
                 return one, options
         return (wanted or ["totp"])[0], None
 
-    def _go_on(self, request: HttpRequest[Any], reply: identity.LoginReply) -> HttpResponse:
+    async def _go_on(self, request: HttpRequest[Any], reply: identity.LoginReply) -> HttpResponse:
         """After a first proof: a session, or the second factor."""
         next_ = self.next_of(request, _next_said(request))
         if not reply.ticket:
-            return self.signed_in(request, reply, next_)
+            return await self.signed_in(request, reply, next_)
         # What the ticket can go on with is kept beside it: it is no secret, and nothing is decided by it.
         kept = ":".join((reply.ticket, *reply.factors))
         query = {"next": request.prefix + next_}
         return self.go(request, "/login/factor", cookies=(set_cookie(request, "login", kept),), query=query)
 
-    @route("POST", "/login/passkey", public=True, **{**BROWSER, "limit": "login"})
+    @page_route("POST", "/login/passkey", public=True, limit="login")
     async def login_passkey(self, message: Message[HttpRequest[PasskeyForm]]) -> HttpResponse:
         """Sign in with a passkey."""
         request, form = message.data, message.data.content
@@ -145,14 +151,15 @@ class SigningInPages(PageServices):
         try:
             reply = await self.ask(identity.LOGIN_PASSKEY, asked, identity.LoginReply)
         except RustCareError as error:
-            return await self._login(request, errors={"": _said(error, "This passkey does not sign in here.")})
+            wrong = {"": _said(error, "This passkey does not sign in here.")}
+            return await self._login(request, errors=wrong, status=status_of(error))
         if reply.retry_after:
             return await self._login(request, errors={"": _wait(reply.retry_after)}, status=429)
-        return self._go_on(request, reply)
+        return await self._go_on(request, reply)
 
     # second factor
 
-    @route("GET", "/login/factor", public=True, **BROWSER, query=("kind", "next"))
+    @page_route("GET", "/login/factor", public=True, query=("kind", "next"))
     async def factor_page(self, message: Message[HttpRequest[None]]) -> HttpResponse:
         """The form for a second factor."""
         request: HttpRequest[Any] = message.data
@@ -161,7 +168,7 @@ class SigningInPages(PageServices):
             return self.go(request, "/login", query={"next": request.argument("next")})
         return await self._factor(request, ticket, kinds, request.argument("kind"))
 
-    @route("POST", "/login/factor", public=True, **{**BROWSER, "limit": "login"})
+    @page_route("POST", "/login/factor", public=True, limit="login")
     async def factor_send(self, message: Message[HttpRequest[AnswerForm]]) -> HttpResponse:
         """An answer for it."""
         request, form = message.data, message.data.content
@@ -176,12 +183,13 @@ class SigningInPages(PageServices):
                 found = await self._login(request, errors={"": says(error)})
                 found.set_cookies.append(drop_cookie(request, "login"))
                 return found
-            return await self._factor(request, ticket, kinds, form.kind, {_field(form.kind): _said(error)})
+            wrong = {_field(form.kind): _said(error)}
+            return await self._factor(request, ticket, kinds, form.kind, wrong, status_of(error))
         if reply.retry_after:
             return await self._factor(request, ticket, kinds, form.kind, {"": _wait(reply.retry_after)}, 429)
         if not reply.credential:
             return await self._factor(request, ticket, kinds, form.kind, {_field(form.kind): "That is not right."})
-        return self.signed_in(request, reply, self.next_of(request, form.next))
+        return await self.signed_in(request, reply, self.next_of(request, form.next))
 
     async def _factor(
         self,
@@ -207,47 +215,57 @@ class SigningInPages(PageServices):
             errors=errors or {},
             action=f"{request.prefix}/login/factor",
             next=request.prefix + self.next_of(request, _next_said(request)),
+            aal="",
             back=f"{request.prefix}/login",
             back_text="Sign in as somebody else",
         )
 
     # more proof
 
-    @route("GET", "/login/step-up", aal=0, **BROWSER, query=("kind", "next"))
+    @page_route("GET", "/login/step-up", aal=0, query=("kind", "next", "aal"))
     async def step_up_page(self, message: Message[HttpRequest[None]]) -> HttpResponse:
-        """The form for more, or fresh, proof."""
+        """The form for more, or fresh, proof. `aal` is the level that is wanted; it only says what to ask for."""
         request: HttpRequest[Any] = message.data
-        return await self._step_up(request, request.argument("kind"))
+        return await self._step_up(request, request.argument("aal"), request.argument("kind"))
 
-    @route("POST", "/login/step-up", aal=0, **{**BROWSER, "limit": "login"})
-    async def step_up_send(self, message: Message[HttpRequest[AnswerForm]]) -> HttpResponse:
+    @page_route("POST", "/login/step-up", aal=0, limit="login")
+    async def step_up_send(self, message: Message[HttpRequest[ProofForm]]) -> HttpResponse:
         """The proof; the session has a new credential from then on."""
         request, form = message.data, message.data.content
         asked = identity.StepUpRequest(request.caller.session, form.kind, form.answer, client_of(request))
         try:
             reply = await self.ask(identity.LOGIN_STEP_UP, asked, identity.LoginReply)
         except RustCareError as error:
-            return await self._step_up(request, form.kind, {_field(form.kind): _said(error)})
+            wrong = {_field(form.kind): _said(error)}
+            return await self._step_up(request, form.aal, form.kind, wrong, status_of(error))
         if reply.retry_after:
-            return await self._step_up(request, form.kind, {"": _wait(reply.retry_after)}, 429)
-        return self.signed_in(request, reply, self.next_of(request, form.next))
+            return await self._step_up(request, form.aal, form.kind, {"": _wait(reply.retry_after)}, 429)
+        return await self.signed_in(request, reply, self.next_of(request, form.next))
 
     async def _step_up(
-        self, request: HttpRequest[Any], kind: str, errors: dict[str, str] | None = None, status: int = 200
+        self,
+        request: HttpRequest[Any],
+        wanted: str,
+        kind: str,
+        errors: dict[str, str] | None = None,
+        status: int = 200,
     ) -> HttpResponse:
+        level = int(wanted) if wanted in ("2", "3") else 1
         account = await self.accounts.by_principal(request.caller.tenant, request.caller.principal)
-        kinds = [] if account is None else await self.factors.kinds(account.id)
-        if not request.caller.aal and not {"totp", "passkey"} & set(kinds):
+        has = [] if account is None else await self.factors.kinds(account.id)
+        if not request.caller.aal and not SECOND & set(has):
             return self.go(request, "/account/enrol")
         if account is not None and account.password and request.caller.aal:
-            kinds = [*kinds, "password"]
+            has = [*has, "password"]
+        kinds = [one for one in has if self._reaches(request, one) >= level]
         if not request.caller.session or not kinds:
+            ways = (("/account/passkey", "Add a passkey"), ("/account/totp", "Add an authenticator app"))
             return self.message_page(
                 request,
                 "A stronger sign-in is needed",
-                "This page wants a second factor, and this account has none that could be asked for.",
+                "This page wants a second factor, and this account has none that is strong enough.",
                 status=403,
-                links=(("/account", "Account security"),),
+                links=(*ways[: 2 if level < 3 else 1], ("/account", "Account security")),
             )
         asked = identity.PasskeyOptionsRequest(request.base, own=True)
         kind, options = await self._chosen(request, kinds, kind, asked)
@@ -263,20 +281,27 @@ class SigningInPages(PageServices):
             errors=errors or {},
             action=f"{request.prefix}/login/step-up",
             next=request.prefix + self.next_of(request, _next_said(request)),
+            aal=str(level) if level > 1 else "",
             back=f"{request.prefix}/account",
             back_text="Back to account security",
         )
 
+    def _reaches(self, request: HttpRequest[Any], kind: str) -> int:
+        """The level that a factor of a kind brings a session to, at best."""
+        if kind == "passkey":
+            return 3 if self.settings(request.caller.tenant).passkeys.aal3 else 2
+        return 1 if kind == "password" else 2
+
     # signing out
 
-    @route("POST", "/logout", public=True, **BROWSER)
+    @page_route("POST", "/logout", public=True)
     async def logout(self, message: Message[HttpRequest[None]]) -> HttpResponse:
         """End the session; the cookie goes in any case."""
         request: HttpRequest[Any] = message.data
         if request.caller.session:
             asked = identity.RevokeRequest(session=request.caller.session, reason="signed out")
             await self.ask(identity.SESSION_REVOKE, asked, identity.RevokeReply)
-        return self.go(request, "/login", cookies=(drop_cookie(request, ""),), query={"done": "signed-out"})
+        return self.signed_out(request)
 
 
 def _ticket(request: HttpRequest[Any]) -> tuple[str, list[str]]:
@@ -299,6 +324,4 @@ def _said(error: RustCareError, wrong: str = "That is not right. Try again.") ->
 
 
 def _wait(seconds: float) -> str:
-    if seconds < 90:
-        return f"Too many tries. Wait {max(1, round(seconds))} seconds, then try again."
-    return f"Too many tries. Wait {round(seconds / 60)} minutes, then try again."
+    return f"Too many tries. {waits(seconds)}"
