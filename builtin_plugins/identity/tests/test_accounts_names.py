@@ -67,7 +67,11 @@ def test_digits_are_no_letters() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["anna", "o'neil", "anna.schmidt-2", "müller", "山田たろう", "김철수", "мария", "a+b@c.example"]
+    "name",
+    [
+        *("anna", "o'neil", "anna.schmidt-2", "müller", "山田たろう", "김철수", "мария", "a+b@c.example"),
+        "ada_home.example#EXT#@clinic.example",
+    ],
 )
 def test_names_that_are_taken(name: str) -> None:
     """Letters of one script, digits and a few signs."""
@@ -81,6 +85,7 @@ def test_names_that_are_taken(name: str) -> None:
         " ",
         "two words",
         "-anna",
+        "#anna",
         ".x",
         "аnna",
         "annα",

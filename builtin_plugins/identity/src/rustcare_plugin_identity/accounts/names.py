@@ -19,7 +19,8 @@ __all__ = ["checked_display_name", "checked_email", "checked_name", "folded", "k
 _LONGEST_NAME, _LONGEST_EMAIL, _LONGEST_DISPLAY = 128, 254, 256
 #: Ids look like this; a name that did could be taken for one.
 _ID = re.compile(r"[0-9a-f]{32}")
-_PUNCTUATION = frozenset("._-+@'")
+#: Those of e-mail addresses, and of the names that directories give: `ada_clinic.org#EXT#@example.org` is a guest there.
+_PUNCTUATION = frozenset("._-+@'!#^~")
 _LOCAL = re.compile(r"[^\s@\"(),:;<>\[\\\]\x00-\x20\x7f]{1,64}")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 #: Scripts that stand together in one word, by the first word of their characters' Unicode names.
@@ -61,7 +62,7 @@ def _script(character: str) -> str:
 
 
 def checked_name(name: str) -> str:
-    """A name as it is kept (NFKC). Letters of one script, digits and `._-+@'`; the first is a letter or a digit.
+    """A name as it is kept (NFKC). Letters of one script, digits and `._-+@'!#^~`; the first is a letter or a digit.
 
     Raises:
         InvalidAccount: it is empty, longer than 128 characters, has others, or letters of several scripts.
@@ -75,7 +76,7 @@ def checked_name(name: str) -> str:
             position == 0 and kind[0] not in "LN"
         ):
             raise InvalidAccount(
-                f"expected letters, digits and . _ - + @ ', got another at position {position + 1}",
+                f"expected letters, digits and . _ - + @ ' ! # ^ ~, got another at position {position + 1}",
                 hint="a name begins with a letter or a digit and has no spaces",
                 address="name",
             )
