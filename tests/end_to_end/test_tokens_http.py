@@ -123,6 +123,30 @@ async def test_what_is_ended_is_refused_on_the_next_request_whoever_answers_it(t
             assert await statuses(clients, headers=headers) == {401: CLIENTS}
 
 
+async def test_who_acts_for_somebody_stops_on_the_next_request_when_that_one_is_disabled(tmp_path: Path) -> None:
+    """With a cookie and with a token, both of which every cache has."""
+    async with front_door(tmp_path, gateway={"limits": LIMITS}) as door, door.client() as client:
+        boss, ann = await door.account("boss", roles=["clinician"]), await door.account("ann")
+        cookie = {"cookie": await signed_in(door, client)}
+        client.cookies.clear()
+        asked = identity.DelegateRequest(ann.id, ["fhir.read"])
+        made = await door.kernel.request(
+            identity.DELEGATE, asked, type=identity.ElevationInfo, principal=boss.principal
+        )
+        session = (await client.get(ME, headers=cookie)).json()["session"]
+        assume = identity.ElevationAssumeRequest(made.id, session)
+        await door.kernel.request(identity.ELEVATION_ASSUME, assume, principal=ann.principal)
+        answer = await client.post("/identity/v1/token", json={}, headers=cookie)
+        bearer = {"authorization": f"Bearer {answer.json()['access_token']}"}
+        for headers in (cookie, bearer):
+            me = (await client.get(ME, headers=headers)).json()
+            assert (me["scopes"], me["on_behalf"]) == (["fhir.read"], boss.principal)
+        await door.kernel.request(identity.ACCOUNT_DISABLE, identity.DisableRequest(boss.id, reason="left"))
+        me = (await client.get(ME, headers=cookie)).json()
+        assert (me["scopes"], me["on_behalf"]) == ([], "")
+        assert (await client.get(ME, headers=bearer)).status_code == 401
+
+
 async def test_a_device_is_signed_in_over_http(tmp_path: Path) -> None:
     """As the command line does it: codes, the page's service, tokens, the API with them, and an end."""
     async with (

@@ -278,6 +278,98 @@ async def test_what_the_giver_loses_the_delegate_loses() -> None:
         assert (caller.scopes, caller.on_behalf) == ((), "")
 
 
+async def acting(h: PluginHarness) -> tuple[Any, Any, str, str, identity.ElevationInfo]:
+    """A giver, a delegate who acts for them in a browser and with a token: credential, `sid`, and the delegation."""
+    boss, ann = await person(h, "boss", ["clinician"]), await person(h)
+    session, credential = await signed_in(h, ann)
+    made = await delegate(h, boss.principal, ann.id, "fhir.read")
+    await assume(h, ann.principal, made.id, session.id)
+    asked = identity.IssueRequest(session=session.id)
+    token = (await h.request(identity.TOKEN_ISSUE, asked, principal=ann.principal)).access_token
+    sid = jwt.decode(token, options={"verify_signature": False})["sid"]
+    h.published.clear()
+    return boss, ann, credential, sid, made
+
+
+async def told_of(h: PluginHarness) -> set[tuple[str, str]]:
+    """What gateways were told."""
+    return {(one.data.kind, one.data.id) for one in h.assert_published(identity.REVOKED)}
+
+
+async def test_a_delegation_ends_when_its_giver_is_disabled() -> None:
+    """At once and for good: browsers are asked anew, tokens end, and enabling the giver brings nothing back."""
+    async with identity_plugin() as h:
+        boss, ann, credential, sid, made = await acting(h)
+        await h.request(identity.ACCOUNT_DISABLE, identity.DisableRequest(boss.id, reason="left"))
+        assert {("credential", digest_of(credential)), ("session", sid)} <= await told_of(h)
+        events = [one.data for one in h.assert_published(identity.EVENT) if one.data.action == "elevation.ended"]
+        assert [(one.account, one.details["elevation"], one.details["by"]) for one in events] == [
+            (ann.id, made.id, "account disabled")
+        ]
+        assert (await caller_of(h, credential)).on_behalf == ""
+        await h.request(identity.ACCOUNT_DISABLE, identity.DisableRequest(boss.id, False))
+        assert (await caller_of(h, credential)).on_behalf == ""
+        session = (await caller_of(h, credential)).session
+        assert await code_of(assume(h, ann.principal, made.id, session)) == "identity.elevation-over"
+
+
+async def test_when_the_giver_loses_something_nobody_remembers_that_the_delegate_had_it() -> None:
+    """The delegation stays, with what is left of it; gateways ask anew, and tokens from before are worth nothing."""
+    async with identity_plugin() as h:
+        boss, _, credential, sid, _ = await acting(h)
+        await h.request(identity.ACCOUNT_UPDATE, identity.UpdateAccountRequest(boss.id, roles=[]))
+        assert {("credential", digest_of(credential)), ("session", sid)} <= await told_of(h)
+        caller = await caller_of(h, credential)
+        assert (caller.scopes, caller.on_behalf) == ((), boss.principal)
+        await h.request(identity.ACCOUNT_UPDATE, identity.UpdateAccountRequest(boss.id, roles=["clinician"]))
+        assert (await caller_of(h, credential)).scopes == ("fhir.read",)
+
+
+async def test_an_end_that_was_before_is_not_told_again() -> None:
+    """Whoever ends what has ended is answered the same; the record says it once."""
+    async with identity_plugin() as h:
+        boss, _, _, _, made = await acting(h)
+        for _ in range(2):
+            assert (await review(h, boss.principal, made.id, end=True)).ended
+        ended = [one for one in h.assert_published(identity.EVENT) if one.data.action == "elevation.ended"]
+        assert len(ended) == 1
+
+
+async def test_tokens_of_tokens_end_with_the_session_that_all_of_them_came_of() -> None:
+    """Signing out ends what was made under an elevation, however it was handed on."""
+    async with identity_plugin() as h:
+        ann = await person(h)
+        session, _ = await signed_in(h, ann, aal=2)
+        await break_glass(h, ann.principal, session.id)
+        sids = [session.id]
+        for _ in range(3):
+            asked = identity.IssueRequest(session=sids[-1])
+            token = (await h.request(identity.TOKEN_ISSUE, asked, principal=ann.principal)).access_token
+            sids.append(jwt.decode(token, options={"verify_signature": False})["sid"])
+        h.published.clear()
+        await h.request(identity.SESSION_REVOKE, identity.RevokeRequest(session=session.id), principal=ann.principal)
+        assert await told_of(h) == {("session", sid) for sid in sids}
+
+
+async def test_laying_down_in_a_session_of_tokens_ends_it() -> None:
+    """Its access tokens carry its own id, so those with more rights than it has now can end with it alone."""
+    async with identity_plugin() as h:
+        boss, ann = await person(h, "boss", ["clinician"]), await person(h)
+        asked = identity.IssueRequest(refresh=True)
+        issued = await h.request(identity.TOKEN_ISSUE, asked, principal=ann.principal)
+        sid = jwt.decode(issued.access_token, options={"verify_signature": False})["sid"]
+        made = await delegate(h, boss.principal, ann.id, "fhir.read")
+        await assume(h, ann.principal, made.id, sid)
+        again = identity.RefreshRequest(issued.refresh_token)
+        renewed = await h.request(identity.TOKEN_REFRESH, again, principal="")
+        assert renewed.scopes == ["fhir.read"]
+        h.published.clear()
+        await assume(h, ann.principal, "", sid)
+        assert ("session", sid) in await told_of(h)
+        again = identity.RefreshRequest(renewed.refresh_token)
+        assert await code_of(h.request(identity.TOKEN_REFRESH, again, principal="")) == "identity.refresh-refused"
+
+
 async def test_nobody_gives_what_they_do_not_hold_or_takes_up_what_is_not_theirs() -> None:
     """Subsets, oneself, bounds, other tenants."""
     async with identity_plugin({"settings": {"elevations": {"hours": 48}}}) as h:

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from rustcare_sdk import Message, Plugin
-from rustcare_sdk.contracts.identity import EVENT, SecurityEvent
+from rustcare_sdk.contracts.identity import EVENT, REVOKED, Revocation, SecurityEvent
 from rustcare_sdk.errors import ServiceError
 
 from .accounts import Account, Accounts, Groups
@@ -19,6 +19,7 @@ from .tenants import DEFAULT, Tenants
 
 if TYPE_CHECKING:
     # One line for each part, by its owner, so that edits meet without a clash.
+    from .elevations.elevations import Elevation, Elevations
     from .sessions.model import Session
     from .sessions.sessions import Sessions
 
@@ -33,8 +34,9 @@ class Services(Plugin):
     groups: Groups
     tenants: Tenants
 
-    # sessions (tokens, keys, elevations and devices are in `credentials`)
+    # sessions and elevations (tokens, keys and devices are in `credentials`)
     sessions: Sessions
+    elevations: Elevations
 
     # second factors
     factors: Any
@@ -73,11 +75,29 @@ class Services(Plugin):
                 hint="see the log of the subscriber that failed",
             )
 
+    async def tell(self, revocations: Sequence[Revocation]) -> None:
+        """Tell everybody of revocations that are committed; all have heard of them when this returns."""
+        for one in revocations:
+            delivery = await self.ctx.publish(REVOKED, one, confirm=True)
+            if delivery.failures:
+                # It is durable: who could not handle it now asks for all revocations before it lets anybody in again.
+                self.ctx.log.error("a revocation was not handled", revision=one.revision, codes=list(delivery.failures))
+
     async def make_room(self, session: Session) -> None:
         """A session has begun: end the account's oldest ones where its tenant allows no more, and tell."""
         for one in await self.sessions.make_room(session):
             details = {"kind": "too-many", "alert": "too many sessions"}
             await self.event("session.ended", account=one.account, session=one.id, details=details)
+
+    async def end_elevation(self, elevation: Elevation, by: str) -> None:
+        """End one everywhere, with the tokens that were made under it, and tell. One that has ended already stays so."""
+        async with self.ctx.db.transaction() as tx:
+            ended = await self.elevations.end(tx, elevation.id)
+            told = await self.sessions.lower(tx, elevation.id)
+        await self.tell(told)
+        if ended:
+            details = {"elevation": elevation.id, "kind": elevation.kind, "by": by}
+            await self.event("elevation.ended", account=elevation.account, session=elevation.session, details=details)
 
     # who asks
 

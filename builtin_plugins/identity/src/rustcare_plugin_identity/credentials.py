@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any
 
 from rustcare_sdk import Message, RustCareError
-from rustcare_sdk.contracts.identity import JWKS_CHANGED, REVOKED, JwksReply, Revocation
+from rustcare_sdk.contracts.identity import JWKS_CHANGED, JwksReply
 
 from .accounts import Account
 from .accounts.roles import grants
@@ -51,7 +50,6 @@ class Credentials(Services):
     tokens: AccessTokens
     families: Families
     keys: ApiKeys
-    elevations: Elevations
     devices: DeviceCodes
 
     async def start_credentials(self) -> None:
@@ -102,14 +100,6 @@ class Credentials(Services):
         return self.settings(tenant).elevations
 
     # telling
-
-    async def tell(self, revocations: Sequence[Revocation]) -> None:
-        """Tell everybody of revocations that are committed; all have heard of them when this returns."""
-        for one in revocations:
-            delivery = await self.ctx.publish(REVOKED, one, confirm=True)
-            if delivery.failures:
-                # It is durable: who could not handle it now asks for all revocations before it lets anybody in again.
-                self.ctx.log.error("a revocation was not handled", revision=one.revision, codes=list(delivery.failures))
 
     async def tell_keys(self) -> None:
         """Tell everybody that the keys which sign tokens have changed."""

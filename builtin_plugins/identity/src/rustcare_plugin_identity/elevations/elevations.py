@@ -118,6 +118,15 @@ class Elevations:
         )
         return [_elevation(row) for row in rows]
 
+    async def running(self, tenant: str, account: str) -> list[Elevation]:
+        """Those in force that an account has to do with: its own, given to it, and given by it."""
+        rows = await self._db.fetch(
+            "SELECT * FROM elevations WHERE tenant = ? AND (account = ? OR on_behalf = ?) AND ended = 0 AND ends > ?"
+            " ORDER BY begun, id",
+            (tenant, account, account, self._time()),
+        )
+        return [_elevation(row) for row in rows]
+
     async def end(self, tx: Queries, id: str) -> bool:
         """End one; whether it was in force."""
         now = self._time()

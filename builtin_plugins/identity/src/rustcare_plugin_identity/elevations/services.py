@@ -228,12 +228,7 @@ class ElevationServices(Gate, Credentials):
         return [one for one in found if one is not None and one.email and one.email_verified]
 
     async def _ended(self, found: Elevation, by: str) -> identity.ElevationInfo:
-        """End it everywhere, with the tokens that were made under it. One that has ended already stays so."""
-        async with self.ctx.db.transaction() as tx:
-            await self.elevations.end(tx, found.id)
-            told = await self.sessions.lower(tx, found.id)
-        await self.tell(told)
-        await self._told(found, "elevation.ended", by=by or "operator")
+        await self.end_elevation(found, by or "operator")
         return (await self.elevations.get(found.tenant, found.id)).info(self.time())
 
     async def _told(self, elevation: Elevation, action: str, **details: str) -> None:

@@ -306,9 +306,13 @@ class Gate(ActivityServices, AccountInfos):
     async def shut_out(self, account: Account, reason: str, *, keep: str = "") -> int:
         """End what an account's credentials have opened: sessions with their tokens (but `keep`), logins under way, links.
 
-        Durable, and everybody was told, when this returns; how many sessions ended.
+        Of one that is disabled, emergency accesses and delegations too: what it gave to others ends with it. Durable, and
+        everybody was told, when this returns; how many sessions ended.
         """
         await self.tickets.drop(account.tenant, account.id)
         await self.links.drop(account.tenant, account.id)
         ended = await self.sessions.revoke(tenant=account.tenant, account=account.id, keep=keep, reason=reason)
+        if account.state == "disabled":
+            for elevation in await self.elevations.running(account.tenant, account.id):
+                await self.end_elevation(elevation, f"account {reason}")
         return len(ended)

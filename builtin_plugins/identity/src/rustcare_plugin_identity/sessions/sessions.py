@@ -294,7 +294,21 @@ class Sessions:
         await self._close(tx, ended, reason)
         now = self._time()
         await tx.execute("UPDATE accounts SET not_before = ? WHERE tenant = ? AND id = ?", (now, tenant, account))
-        return ended, [await self._revocations.note(tx, "account", account, tenant, before=now)]
+        told = [await self._revocations.note(tx, "account", account, tenant, before=now)]
+        return ended, told + await self._ask_delegates(tx, tenant, account)
+
+    async def _ask_delegates(self, tx: Queries, tenant: str, giver: str) -> list[Revocation]:
+        """Whoever acts for an account may do no more than it: what is remembered of them is asked anew, tokens end."""
+        rows = await tx.fetch(
+            "SELECT s.* FROM sessions s JOIN elevations e ON e.id = s.elevation"
+            " WHERE e.tenant = ? AND e.on_behalf = ? AND s.ended = 0",
+            (tenant, giver),
+        )
+        told = await self._end(tx, [session_of(row) for row in rows if row["kind"] == "token"], "delegation cut")
+        for row in rows:
+            if row["credential"]:
+                told.append(await self._revocations.note(tx, "credential", row["credential"], tenant))
+        return told
 
     async def _end(self, tx: Queries, sessions: Sequence[Session], reason: str) -> list[Revocation]:
         await self._close(tx, sessions, reason)
