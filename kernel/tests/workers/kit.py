@@ -82,6 +82,9 @@ class Front(Plugin):
     async def on_news(self, message):
         if self.held is not None:
             await self.held
+        if message.data == "ask":
+            self.seen.append((await self.ctx.request("back.call"))[:2])
+            return
         self.seen.append(message.data)
 
     @subscribe("jobs.>", group="crew")
@@ -164,6 +167,17 @@ class Front(Plugin):
             return (await self.ctx.secrets.hmac_sha256("door", b"x")).hex()
         if what == "token":
             return self.ctx.random(4).hex()
+        if what == "forge":  # past the context, as code that is not what it says to be could
+            import gc, msgspec
+            from rustcare_kernel.workers import _frames as frames
+            from rustcare_kernel.workers._link import Link
+            link = next(found for found in gc.get_objects() if isinstance(found, Link))
+            kind = getattr(frames, command["frame"])
+            said = [link.ticket() if field == "ID" else field for field in command["fields"]]
+            frame = msgspec.convert([kind.__struct_config__.tag, *said], kind)
+            if said[0] in command["fields"]:
+                return link.send(frame)
+            return json.loads(await link.answer(frame, time.monotonic() + 30) or "null")
         return True
 """
 

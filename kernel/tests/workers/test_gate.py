@@ -54,6 +54,6 @@ async def test_how_a_use_went_is_told() -> None:
             if work is fine:
                 assert await using == "attempt"
             else:
-                with pytest.raises(ValueError):
+                with pytest.raises(ValueError, match="name"):
                     await using
             assert (await primary.has(2 * number + 2))[-1] == frames.Leave(entered.id, ("", "ValueError")[number])

@@ -3,6 +3,7 @@
     _frames    what crosses the link
     _link      one end of a link: frames, answers, batches, back-pressure
     _remote    a worker's subscription, as the primary's bus sees it
+    _standing  in whose name a worker may speak, for whom, and what it may hear
     _attendant the primary's end: does for one worker what only the primary may do
     _pool      the primary's side: start, watch and replace workers; tell them what is wanted
     _bus       a worker's bus: what is not served here is asked over the link

@@ -1,7 +1,8 @@
 """The primary's end of one worker's link: it does for the worker what only the primary may do.
 
 Requests and events of the worker's plugins run here as those of senders with the plugins' ids and rights, so grants and
-the audit gate decide and count as for everybody. Each runs in a task of its own that the worker can cancel.
+the audit gate decide and count as for everybody; `_standing` says in whose name a worker may speak at all. Each runs in a
+task of its own that the worker can cancel.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from rustcare_sdk.errors import RustCareError, ServiceError
-from rustcare_sdk.message import NO_HEADERS, Call, Message
+from rustcare_sdk.errors import DeadlineExceeded, RustCareError, ServiceError
+from rustcare_sdk.message import NO_HEADERS, Message
 from rustcare_sdk.plugin import Handler
 
-from rustcare_kernel.bus import Bus, Sender
+from rustcare_kernel.bus import Bus
 from rustcare_kernel.errors import ListenerUnknown, WorkerLost
-from rustcare_kernel.grants import Rights
 from rustcare_kernel.subscription import Confirmation, Entry
 
 from . import _frames as frames
 from ._link import Link, failed
 from ._remote import RemoteSubscription
+from ._standing import Standing
 
 if TYPE_CHECKING:
     from ._pool import WorkerPool
@@ -61,7 +62,7 @@ class Attendant:
         self._told: dict[int, float] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._open: dict[int, asyncio.Future[str]] = {}
-        self._rights: dict[tuple[str, str], Rights] = {}
+        self._standing = Standing(number, pool.grants)
         self._wires: dict[int, RemoteSubscription] = {}
         self._sent: dict[int, RemoteSubscription] = {}
         self._number = 0
@@ -78,8 +79,8 @@ class Attendant:
             frames.Unwire: self._unwire,
             frames.Handled: self._handled,
             frames.Counts: self._counts,
-            frames.Log: lambda frame: pool.log(number, frame),
-            frames.Trap: pool.trapped,
+            frames.Log: self._log,
+            frames.Trap: self._trapped,
             frames.Hello: self._hello,
             frames.Applied: self._applied,
             frames.Converged: self._converged,
@@ -121,25 +122,19 @@ class Attendant:
         if task is not None:
             task.cancel()
 
-    def _sender(self, plugin: str, digest: str, call: Call) -> Sender:
-        rights = self._rights.get((plugin, digest))
-        if rights is None:
-            rights = self._rights[plugin, digest] = self._pool.rights(plugin, digest)
-        return Sender(plugin, rights, call)
-
     async def _ask(self, frame: frames.Ask) -> bytes:
-        answer = await self._bus.request(
-            self._sender(frame.plugin, frame.digest, frame.call),
-            frame.service,
-            frames.raw_of(frame.data),
-            frame.deadline - time.monotonic(),
-            frame.headers,
-        )
+        sender = self._standing.sender(frame.plugin, frame.digest, frame.call)
+        left = frame.deadline - time.monotonic()
+        if left <= 0:  # nobody waits for it any more: it must not have an effect
+            raise DeadlineExceeded(
+                f"the deadline had passed when {frame.service} was to be asked", hint="allow more time"
+            )
+        answer = await self._bus.request(sender, frame.service, frames.raw_of(frame.data), left, frame.headers)
         return frames.payload_of(answer, f"the answer of {frame.service}")
 
     async def _tell(self, frame: frames.Tell) -> bytes:
         delivery = await self._bus.publish(
-            self._sender(frame.plugin, frame.digest, frame.call),
+            self._standing.sender(frame.plugin, frame.digest, frame.call),
             frame.subject,
             frames.raw_of(frame.data),
             frame.headers,
@@ -167,7 +162,7 @@ class Attendant:
             if gate is None:  # nothing must be on record any more
                 self.link.send(frames.Answer(id, msgspec.json.encode("")))
                 return
-            sender = self._sender(frame.plugin, frame.digest, frame.call)
+            sender = self._standing.sender(frame.plugin, frame.digest, frame.call)
             await gate.through(sender, frame.call, frame.key, frame.scope, frames.raw_of(frame.data), effect)
         except Exception as error:
             if not answered:
@@ -182,6 +177,7 @@ class Attendant:
             left.set_result(frame.code)
 
     async def _listen(self, frame: frames.Listen) -> bytes:
+        self._standing.check_name(frame.plugin)
         handle = self._pool.listening(frame.plugin, frame.host, frame.port)
         if handle is None:
             raise ListenerUnknown(
@@ -196,6 +192,7 @@ class Attendant:
     # events for it
 
     def _wire(self, frame: frames.Wire) -> None:
+        self._standing.check_name(frame.owner)  # else the link is broken: such a process is not to be dealt with
         handler = Handler("subscribe", frame.pattern, "", frame.group, frame.queue, frame.overflow)
         known = self._wires.get(frame.wire)
         if known is not None:
@@ -213,6 +210,9 @@ class Attendant:
             self._bus.dismiss(gone)
 
     def _deliver(self, wire: int, message: Message[Any]) -> int:
+        to = self._wires[wire]
+        self._standing.check_hearing(to.owner, to.handler.subject, message.call.tenant)
+        self._standing.gave(message.call)
         self._number += 1
         number = self._number
         headers = None if message.headers is NO_HEADERS else dict(message.headers)
@@ -222,7 +222,7 @@ class Attendant:
                 number, wire, message.subject, message.source, message.call, message.time, headers, message.uid, payload
             )
         )
-        self._sent[number] = self._wires[wire]
+        self._sent[number] = to
         return number
 
     def _handled(self, frame: frames.Handled) -> None:
@@ -240,6 +240,7 @@ class Attendant:
     def want(self, desired: frames.Desired) -> None:
         """Tell it what is wanted; it must say at once that the grants are in force."""
         self._told[desired.revision] = self._pool.clock
+        self._standing.told(desired)
         self.link.send(desired)
 
     def _applied(self, frame: frames.Applied) -> None:
@@ -268,7 +269,18 @@ class Attendant:
             else:
                 self._waiting.append((reached, future))
 
+    def _log(self, frame: frames.Log) -> None:
+        if frame.plugin != "kernel":
+            self._standing.check_name(frame.plugin)
+        self._pool.log(self.number, frame)
+
+    def _trapped(self, frame: frames.Trap) -> None:
+        self._standing.check_name(frame.plugin)
+        self._pool.trapped(frame)
+
     def _counts(self, frame: frames.Counts) -> None:
+        for plugin in {row[0] for rows in (frame.stats, frame.uses, frame.seen) for row in rows}:
+            self._standing.check_name(plugin)
         self._pool.count(frame)
         collected = self._collecting.pop(frame.number, None)
         if collected is not None and not collected.done():

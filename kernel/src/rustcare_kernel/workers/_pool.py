@@ -29,7 +29,7 @@ from rustcare_kernel.audit.gate import Gate
 from rustcare_kernel.bus import Bus
 from rustcare_kernel.context import PluginContext
 from rustcare_kernel.fleet import Fleet
-from rustcare_kernel.grants import Grants, Rights
+from rustcare_kernel.grants import Grants
 from rustcare_kernel.logs import Logs
 
 from . import _frames as frames
@@ -90,7 +90,7 @@ class WorkerPool:
         self._data_dir = data_dir
         self._bus = bus
         self._gate = gate
-        self._grants = grants
+        self.grants = grants
         self._accounting = accounting
         self._fleet = fleet
         self._logs = logs
@@ -298,10 +298,10 @@ class WorkerPool:
                 grants = [
                     # That grants above it hold, this process sees to: where one falls, this one is not told any more.
                     replace(grant, parent=None)
-                    for digest in self._grants.digests(plugin)
-                    for grant in self._grants.of(plugin, digest)
+                    for digest in self.grants.digests(plugin)
+                    for grant in self.grants.of(plugin, digest)
                 ]
-                rights.append(frames.Held(plugin, grants, self._grants.tenants(plugin)))
+                rights.append(frames.Held(plugin, grants, self.grants.tenants(plugin)))
         return frames.Desired(0, wanted, rights, self._gate.recorder, self._gate.must())
 
     async def confirmed(self) -> None:
@@ -360,10 +360,6 @@ class WorkerPool:
         return found
 
     # what workers ask and tell
-
-    def rights(self, plugin: str, digest: str) -> Rights:
-        """The rights of a version that runs in a worker."""
-        return Rights(self._grants, plugin, digest)
 
     def payload(self, message: Message[Any]) -> bytes:
         """A message's data as it crosses, written once for all workers."""
