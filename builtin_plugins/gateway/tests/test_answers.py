@@ -203,6 +203,29 @@ async def test_a_stream_goes_out_as_it_comes_and_ends_with_its_client() -> None:
             await closed.wait()
 
 
+async def test_a_stream_ends_at_once_when_its_client_says_that_it_is_gone() -> None:
+    """Without a part being written in vain: the end of what the client sends is its leave."""
+    closed = asyncio.Event()
+
+    async def parts() -> Any:
+        try:
+            yield b"data: 1\n\n"
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+
+    async with gateway_plugin(row("GET", "/a", public=True)) as gate:
+        gate.answer("/a", lambda message: HttpResponse(stream=parts(), media_type="text/event-stream"))
+        reader, writer = await asyncio.open_connection("localhost", gate.port)
+        writer.write(b"GET /a HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        async with asyncio.timeout(10):
+            await reader.readuntil(b"data: 1\n\n")
+            writer.write_eof()
+            await closed.wait()
+        writer.close()
+        await writer.wait_closed()
+
+
 async def test_a_stream_ends_when_the_gateway_stops() -> None:
     """Events have no end of their own; the client gets a whole answer all the same, and can come back to another."""
 

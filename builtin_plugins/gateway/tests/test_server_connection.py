@@ -45,6 +45,13 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": said})
 
 
+async def until(true: Any) -> None:
+    """Let the loop turn until something is true."""
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110  # it is the loop's turns that are waited for
+            await asyncio.sleep(0)
+
+
 # what could be read in two ways
 
 POST = b"POST /a HTTP/1.1\r\n" + HOST
@@ -159,6 +166,17 @@ async def test_a_chunked_body_is_put_together_and_its_trailers_are_dropped(serve
     assert said["body"] == "abcde"
     assert said["headers"] == [["host", "clinic.example.org"], ["transfer-encoding", "chunked"]]
     assert (await client.ask(OK))[0] == 200
+
+
+@pytest.mark.parametrize("target", [b"other.example:443", b"/", b"/a"])
+async def test_connect_is_for_proxies(serve: Serve, target: bytes) -> None:
+    """405 and the end of the connection, whatever its target is: nothing behind it is read as a request."""
+    _, connect = await serve(echo)
+    client = await connect()
+    client.send(b"CONNECT " + target + b" HTTP/1.1\r\n" + HOST + b"\r\n" + OK)
+    status, _, body = await client.answer()
+    assert (status, json.loads(body)["code"]) == (405, "gateway.method")
+    assert await client.rest() == b""
 
 
 async def test_an_absolute_target_of_this_host_is_its_path(serve: Serve) -> None:
@@ -336,6 +354,42 @@ async def test_expect_continue_is_answered_when_the_body_is_wanted(serve: Serve)
     assert (status, json.loads(body)["body"]) == (200, "abc")
 
 
+async def test_http_1_0_knows_no_continue(serve: Serve) -> None:
+    """What an old client says of it is not heeded (RFC 9110, section 10.1.1), and its connection ends with the answer."""
+    _, connect = await serve(echo)
+    client = await connect()
+    data = POST.replace(b"1.1", b"1.0") + b"Connection: keep-alive\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
+    client.send(data)
+    await asyncio.sleep(0)
+    client.send(b"abc")
+    status, fields, body = await client.answer()
+    assert (status, json.loads(body)["body"], fields["connection"]) == (200, "abc", "close")
+
+
+async def test_pipelined_requests_are_bounded(serve: Serve) -> None:
+    """One packet can hold thousands of requests: more than so many may not wait behind one that takes its time."""
+    go = asyncio.Event()
+    seen = 0
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal seen
+        seen += 1
+        await go.wait()
+        await echo(scope, receive, send)
+
+    server, connect = await serve(slow)
+    client = await connect()
+    client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 5000)
+    await until(lambda: any(connection.refused for connection in server.connections))
+    (connection,) = server.connections
+    assert len(connection.waiting) <= 128
+    go.set()
+    statuses = [(await client.answer())[0] for _ in range(130)]
+    assert statuses == [200] * 129 + [503]
+    assert seen == 129
+    assert await client.rest() == b""
+
+
 async def test_an_early_answer_ends_the_connection_and_arrives(serve: Serve) -> None:
     """Who is answered before the body was read gets the answer, not a reset, and no bytes of it become a request."""
 
@@ -485,6 +539,33 @@ async def test_a_drain_finishes_what_is_under_way(serve: Serve) -> None:
     assert (status, fields["connection"]) == (200, "close")
     assert await draining == 0
     assert not server.connections
+
+
+async def test_a_request_that_arrives_while_others_end_has_its_time_too(serve: Serve) -> None:
+    """Its header had begun when the drain did: it is answered, not cut with the last of those before it."""
+    first, second, begun = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/first":
+            await first.wait()
+        else:
+            begun.set()
+            await second.wait()
+        await echo(scope, receive, send)
+
+    server, connect = await serve(slow)
+    busy, coming = await connect(), await connect()
+    busy.send(b"GET /first HTTP/1.1\r\n" + HOST + b"\r\n")
+    coming.send(b"GET /second HTTP/1.1\r\n")
+    await until(lambda: len(server.tasks) == 1 and any(one.phase == 1 for one in server.connections))
+    draining = asyncio.create_task(server.drain(5.0))
+    coming.send(HOST + b"\r\n")
+    await begun.wait()
+    first.set()
+    assert (await busy.answer())[0] == 200
+    second.set()
+    assert (await coming.answer())[0] == 200
+    assert await draining == 0
 
 
 async def test_a_drain_cuts_what_does_not_end(serve: Serve) -> None:

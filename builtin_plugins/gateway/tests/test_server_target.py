@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rustcare_plugin_gateway.errors import BadRequest, MethodNotAllowed
+from rustcare_plugin_gateway.errors import BadRequest
 from rustcare_plugin_gateway.server import parse_host, parse_target
 
 WORDS = st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="/\\%"), min_size=1, max_size=12)
@@ -56,9 +56,3 @@ def test_what_is_no_host(host: str) -> None:
     """Anything else is refused."""
     with pytest.raises(BadRequest):
         parse_host(host)
-
-
-def test_connect_is_for_proxies() -> None:
-    """A target of the authority form is answered with 405, since this is no proxy."""
-    with pytest.raises(MethodNotAllowed):
-        parse_target("CONNECT", b"other.example:443", "a")

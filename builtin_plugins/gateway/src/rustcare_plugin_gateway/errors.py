@@ -17,7 +17,6 @@ __all__ = [
     "BadAnswer",
     "BadRequest",
     "CrossOrigin",
-    "Draining",
     "Forbidden",
     "IdentityUnavailable",
     "InvalidSettings",
@@ -205,13 +204,6 @@ class Overloaded(Refused):
     """More connections or requests at once than the gateway takes."""
 
     code = "gateway.overloaded"
-    status = 503
-
-
-class Draining(Refused):
-    """The gateway is about to stop, and takes no new requests on this connection."""
-
-    code = "gateway.draining"
     status = 503
 
 

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 
-from rustcare_plugin_gateway.errors import BadRequest, Overloaded, Refused, RequestTimeout, TooLarge
+from rustcare_plugin_gateway.errors import BadRequest, MethodNotAllowed, Overloaded, Refused, RequestTimeout, TooLarge
 
 from .exchange import NEVER, Exchange, refusal
 from .target import parse_host, parse_target
@@ -31,9 +31,9 @@ __all__ = ["Connection"]
 IDLE, HEAD, BODY, ANSWER, LINGER = range(5)
 LINGER_TIME = 2.0  # seconds for a client to read a refusal before the connection is reset
 HIGH_WATER = 65536
+PIPELINED = 128  # requests that may wait for their turn on one connection; one read can bring thousands of small ones
 METHODS = {
-    method.encode(): method
-    for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "QUERY")
+    method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY")
 }
 _WATCHED = frozenset({b"host", b"transfer-encoding", b"content-length", b"expect", b"upgrade"})
 
@@ -173,6 +173,11 @@ class Connection(HttpToolsProtocol):
         version = self.parser.get_http_version()
         method = METHODS.get(self.parser.get_method())
         if method is None:
+            if self.parser.get_method() == b"CONNECT":  # whatever its target is: what follows it would be a tunnel's
+                text = "expected a request to this server, got one to connect elsewhere"
+                raise self._no(
+                    MethodNotAllowed(text, fields=(("allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),))
+                )
             raise self._no(BadRequest("expected a method of HTTP", address="method"))
         if version != "1.1" and (version != "1.0" or self.chunked):
             raise self._no(BadRequest("expected HTTP/1.1, or HTTP/1.0 without transfer coding", address="version"))
@@ -202,12 +207,16 @@ class Connection(HttpToolsProtocol):
         keep = version == "1.1" and self.parser.should_keep_alive() and not self.parser.should_upgrade()
         exchange = Exchange(self, scope, method, keep and not self.owner.draining, version)
         scope["rustcare.answer"] = exchange.answer
-        exchange.expects = self.expect_100_continue
+        exchange.expects = (
+            self.expect_100_continue and version == "1.1"
+        )  # HTTP/1.0 knows no 100 (RFC 9110, section 10.1.1)
         self.phase = BODY
         if self.chunked or self.length:
             self.deadline = self.owner.now + self.bounds.body_time
         if self.exchange is None or self.exchange.complete:
             self._begin(exchange)
+        elif len(self.waiting) >= PIPELINED:
+            raise self._no(Overloaded("too many requests at once on a connection", fields=(("retry-after", "1"),)))
         else:
             self.flow.pause_reading()  # pipelined: answers go out in order
             self.waiting.append(exchange)

@@ -203,8 +203,6 @@ class Exchange:
         end = b"\r\n"
         if not self.keep_alive:
             end = b"connection: close\r\n\r\n"
-        elif self.version == "1.0":
-            end = b"connection: keep-alive\r\n\r\n"
         head = (STATUS_LINE[status], connection.owner.date, fields, b"content-length: %d\r\n" % len(body), end)
         connection.transport.write(b"".join(head if self.method == "HEAD" else (*head, body)))
         connection.answered(self)

@@ -21,6 +21,7 @@ from .connection import Connection
 __all__ = ["Bounds", "Server"]
 
 SWEEP = 0.5
+MOMENT = 1.0  # seconds at the end for what needs but a moment
 
 
 @dataclass(frozen=True)
@@ -100,21 +101,27 @@ class Server:
         self.draining = True
         for connection in list(self.connections):
             connection.shutdown()
-        tasks = set(self.tasks)
-        if tasks:
-            await asyncio.wait(tasks, timeout=grace)
-        left = [task for task in self.tasks if not task.done()]
-        for task in left:
-            task.cancel()
-        if left:
-            await asyncio.wait(left, timeout=1.0)
-        if self.connections:  # let transports write out what they hold
+        ends = self.loop.time() + grace
+        while True:
+            while self.tasks and (left := ends - self.loop.time()) > 0:
+                await asyncio.wait(set(self.tasks), timeout=left)
+            if not self.connections:
+                break
+            # Transports write out what they hold. A request whose header is still coming has a moment to begin, and then
+            # the same time as the others.
             self.emptied = asyncio.Event()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.emptied.wait(), 1.0)
+                await asyncio.wait_for(self.emptied.wait(), MOMENT)
+            if not self.tasks or self.loop.time() >= ends:
+                break
+        cut = list(self.tasks)
+        for task in cut:
+            task.cancel()
+        if cut:
+            await asyncio.wait(cut, timeout=MOMENT)
         for connection in list(self.connections):
             connection.transport.abort()
-        return len(left)
+        return len(cut)
 
     def left(self, connection: Connection) -> None:
         """A connection is gone."""

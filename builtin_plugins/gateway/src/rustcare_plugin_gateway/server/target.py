@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from rustcare_plugin_gateway.errors import BadRequest, MethodNotAllowed
+from rustcare_plugin_gateway.errors import BadRequest
 
 __all__ = ["Target", "parse_host", "parse_target"]
 
@@ -38,7 +38,7 @@ _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#@]+)(/[^?#]*)?(\?[^#]*)?").fullmat
 
 
 def parse_target(method: str, url: bytes, host: str) -> Target:
-    """The target of a request. Raises BadRequest, or MethodNotAllowed for one that only a proxy takes."""
+    """The target of a request. Raises BadRequest."""
     if not url.startswith(b"/"):
         return _other_form(method, url, host)
     known = _known.get(url)
@@ -62,8 +62,6 @@ def _other_form(method: str, url: bytes, host: str) -> Target:
         return Target("*", b"*", b"")
     found = _ABSOLUTE(url)
     if found is None:
-        if method == "CONNECT":
-            raise MethodNotAllowed("expected a request to this server, got one to connect elsewhere")
         raise BadRequest("expected a target that begins with /", address="target")
     if parse_host(found[1].decode("latin-1")) != host:
         raise BadRequest("expected the host of the target and that in Host to be the same", address="target")
