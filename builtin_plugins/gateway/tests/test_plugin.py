@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from rustcare_sdk.contracts.authz import CHECK, CheckReply
-from rustcare_sdk.contracts.identity import Revocation, TenantInfo
+from rustcare_sdk.contracts.identity import TENANTS, Revocation, TenantInfo, TenantsReply
 from rustcare_sdk.contracts.plugin import PluginState
 from rustcare_sdk.errors import AuditUnavailable
 from rustcare_sdk.message import Message
@@ -176,6 +176,23 @@ async def test_a_tenant_that_is_disabled_is_closed() -> None:
         await gate.h.send("identity.tenant.changed", TenantInfo("north", enabled=False))
         answer = await gate.ask("GET", "/lab/7", who="ann")
         assert (answer.status_code, code(answer)) == (403, "gateway.tenant-disabled")
+
+
+async def test_a_tenant_that_is_disabled_while_tenants_are_read_stays_closed() -> None:
+    """The list may be older than the event that came while it was under way."""
+    async with gateway_plugin(LAB, tenants=TWO) as gate:
+        gate.person("ann", "north", scopes=("lab",))
+
+        async def slow(message: Message[Any]) -> TenantsReply:
+            await gate.h.send("identity.tenant.changed", TenantInfo("north", enabled=False))
+            return TenantsReply(TWO)
+
+        gate.h.answer(TENANTS, slow)
+        await gate.h.plugin._load_tenants()  # type: ignore[attr-defined]
+        assert (await gate.ask("GET", "/lab/7", who="ann")).status_code == 403
+        gate.h.answer(TENANTS, TenantsReply(TWO))
+        await gate.h.plugin._load_tenants()  # type: ignore[attr-defined]
+        assert (await gate.ask("GET", "/lab/7", who="ann")).status_code == 200
 
 
 # limits

@@ -59,6 +59,7 @@ class Gateway(Plugin):
         config = self.ctx.config
         self._known = False  # whether identity has told its tenants
         self._stale = True  # whether it has to be asked again
+        self._meanwhile: dict[str, TenantInfo] = {}  # tenants that changed while it was asked
         self._wanted = asyncio.Event()
         self._grace = float(config["drain"])
         self._patient = bool(config["ready_without_identity"])
@@ -174,6 +175,7 @@ class Gateway(Plugin):
             await self._load_tenants()
 
     async def _load_tenants(self) -> None:
+        self._meanwhile.clear()
         try:
             reply: TenantsReply = await self.ctx.request(TENANTS, TenantsRequest(), type=TenantsReply)
         except NoProvider:
@@ -183,7 +185,8 @@ class Gateway(Plugin):
             self.ctx.log.warning("tenants could not be read", code=error.code)
             return
         self._stale = False
-        for tenant in self._tenants.replace(reply.tenants):
+        # What was told while the answer was under way may be newer than the answer: a tenant that was disabled stays so.
+        for tenant in self._tenants.replace({**{info.id: info for info in reply.tenants}, **self._meanwhile}.values()):
             if tenant.problems:
                 self.ctx.log.warning("a tenant's settings are not understood", tenant=tenant.id, why=tenant.problems)
         self._known = True
@@ -214,6 +217,7 @@ class Gateway(Plugin):
     @subscribe(TENANT_CHANGED)
     async def on_tenant(self, message: Message[TenantInfo]) -> None:
         """A tenant is new or has changed."""
+        self._meanwhile[message.data.id] = message.data
         tenant = self._tenants.put(message.data)
         if tenant.problems:
             self.ctx.log.warning("a tenant's settings are not understood", tenant=tenant.id, why=tenant.problems)
