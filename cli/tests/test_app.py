@@ -169,3 +169,18 @@ def test_a_command_for_a_running_kernel_loads_none(arguments: list[str], tmp_pat
     loaded = set(modules.split())
     assert "rustcare_kernel.control._client" in loaded or "--url" in given
     assert not loaded & {"rustcare_kernel.kernel", "rustcare_kernel.control._methods", "asyncio", "wasmtime", "sqlite3"}
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("rustcare ten", ["tenant"]),
+        ("rustcare user res", ["reset-mfa"]),
+        ("rustcare plugin install --ru", ["--runtime"]),
+    ],
+)
+def test_a_shell_completes_commands_and_options(words: str, found: list[str]) -> None:
+    """What a shell asks for is answered also for groups whose commands are made late."""
+    env = {"_RUSTCARE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = rustcare(env=env)
+    assert (done.returncode, done.stdout.split()) == (0, found)

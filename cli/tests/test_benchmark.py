@@ -222,3 +222,27 @@ def test_limits_are_told_as_what_they_are(url: str, tmp_path: Path) -> None:
     shown = rustcare("benchmark", "/limited", "--url", url, "-r", "50", "--key-file", key)
     assert "429: 50" in shown.stdout
     assert "rate limit" in shown.stdout
+
+
+def test_a_credential_never_travels_in_the_clear(tmp_path: Path) -> None:
+    """A key or token is sent over https alone, or to this machine: else it is refused before anything is."""
+    key = tmp_path / "key"
+    key.write_text("secret-1")
+    for options, env in (
+        (("--key-file", key), {}),
+        (("--token-file", key), {}),
+        ((), {"RUSTCARE_KEY": "secret-1"}),
+    ):
+        found = rustcare_json("benchmark", "--url", "http://192.0.2.1", *options, env=env, code=1)
+        assert found["error"]["code"] == "cli.failed"
+        assert "in the clear" in found["error"]["message"]
+    key.write_text("\n")
+    empty = rustcare_json("benchmark", "--url", "http://127.0.0.1:9", "--key-file", key, code=1)
+    assert empty["error"]["address"] == str(key)
+
+
+def test_a_data_folder_that_was_named_beats_the_environment(url: str, tmp_path: Path) -> None:
+    """As for every other command: `--data` wins against RUSTCARE_URL, and both on the command line are one too many."""
+    found = rustcare_json("benchmark", "--data", tmp_path, env={"RUSTCARE_URL": url}, code=1)
+    assert found["error"]["code"] == "control.unavailable"
+    assert rustcare("benchmark", "--data", tmp_path, "--url", url).returncode == 2

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import re
+import select
+import stat
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +18,7 @@ from typing import Any
 import pytest
 from rustcare_kernel.control import ControlClient
 
-from cli.tests.helpers import running_kernel, rustcare, rustcare_json
+from cli.tests.helpers import ENVIRONMENT, command, running_kernel, rustcare, rustcare_json
 
 PASSWORD = "seven purple anvils sing"
 
@@ -114,6 +121,8 @@ def test_a_password_is_not_an_argument(data: Path, tmp_path: Path) -> None:
     file.write_text("password123456789\n")
     assert failed(data, "user", "create", "dan", "--password-file", file).startswith("identity.")
     assert failed(data, "user", "create", "dan", "--password-file", tmp_path / "none") == "cli.failed"
+    file.write_bytes(b"\xff\xfe seven purple anvils\n")
+    assert failed(data, "user", "create", "dan", "--password-file", file) == "cli.failed"
     assert failed(data, "user", "show", "dan") == "identity.account-unknown"
 
 
@@ -163,10 +172,83 @@ def test_keys(data: Path) -> None:
     assert [item["id"] for item in run(data, "key", "revoke", key["id"])] == [key["id"]]
     with pytest.raises(Exception, match="credential"):
         ask(data, "identity.authenticate", kind="key", credential=made["secret"])
-    assert {item["revoked"] for item in run(data, "key", "list") if item["id"] == key["id"]} <= {True}
     assert failed(data, "key", "create", "robot", "--scope", "fhir.write") == "identity.scope-not-held"
     run(data, "user", "create", "fay")
     assert run(data, "key", "create", "fay", "--create", code=1)["error"]["code"] == "identity.account-exists"
+
+
+def test_a_key_goes_into_a_file_of_its_owner(data: Path, tmp_path: Path) -> None:
+    """With --out it is shown nowhere; a file that is there, or cannot be written, is refused before a key is made."""
+    file = tmp_path / "keys" / "night.key"
+    done = rustcare("key", "create", "night", "--create", "--out", file, "--data", data)
+    assert done.returncode == 0, done.stderr
+    secret = file.read_text().strip()
+    assert re.fullmatch(r"rck_[A-Za-z0-9]{8}_[A-Za-z0-9]+", secret)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert secret not in done.stdout + done.stderr
+    assert failed(data, "key", "create", "night", "--out", file) == "cli.target-exists"
+    assert failed(data, "key", "create", "night", "--out", file / "below") == "cli.failed"
+    assert file.read_text().strip() == secret
+    assert len(run(data, "key", "list", "night")) == 1
+    told = run(data, "key", "create", "night", "--out", tmp_path / "other.key")
+    assert set(told) == {"key", "file"}
+    assert failed(data, "key", "create", "nobody", "--out", tmp_path / "none.key") == "identity.account-unknown"
+    assert not (tmp_path / "none.key").exists()
+
+
+def test_a_role_that_the_account_does_not_have_is_no_silent_wish(data: Path) -> None:
+    """`--create --role` for a service account that is there says so when its roles are others; the same ones are fine."""
+    run(data, "key", "create", "lamp", "--create", "--role", "auditor")
+    assert run(data, "key", "create", "lamp", "--create", "--role", "auditor")["secret"]
+    assert run(data, "key", "create", "lamp", "--create")["secret"]
+    found = run(data, "key", "create", "lamp", "--create", "--role", "clinician", code=1)["error"]
+    assert "auditor" in found["message"]
+    assert "rustcare user set lamp" in found["hint"]
+    assert len(run(data, "key", "list", "lamp")) == 3
+
+
+def test_keys_are_listed_by_whose_they_are(data: Path) -> None:
+    """A key's account is shown by its name, and one whose time is over is not called active."""
+    run(data, "key", "create", "clock", "--create", "--name", "short", "--expires", "1s")
+    run(data, "key", "create", "clock", "--name", "long")
+    end = max(item["expires"] for item in run(data, "key", "list", "clock") if item["name"] == "short")
+    while time.time() <= end:  # nothing tells when a key ends but the clock
+        select.select([], [], [], 0.1)
+    lines = rustcare("key", "list", "--data", data).stdout.splitlines()
+    states = {line.split()[0]: line.split()[2] for line in lines if " clock " in line}
+    assert states == {"short": "expired", "long": "active"}
+
+
+def test_who_is_not_there_is_told_before_anything_is_asked(data: Path) -> None:
+    """Consent to change an account is asked for one that there is."""
+    for name in ("delete", "reset-mfa"):
+        assert failed(data, "user", name, "nobody") == "identity.account-unknown"
+    run(data, "user", "create", "gil", "--email", "gil@clinic.example.org")
+    found = run(data, "user", "delete", "gil@clinic.example.org", code=1)["error"]
+    assert found["code"] == "cli.consent-missing"
+    assert "gil (gil@clinic.example.org)" in found["message"]
+
+
+def test_a_password_is_typed_unseen(data: Path) -> None:
+    """On a terminal `--password-file -` asks for it twice and shows nothing of it."""
+    main, end = pty.openpty()
+    process = subprocess.Popen(
+        command("user", "create", "hal", "--password-file", "-", "--data", data),
+        stdin=end, stdout=end, stderr=end, env={**ENVIRONMENT, "TERM": "xterm"}, start_new_session=True,
+    )  # fmt: skip
+    os.close(end)
+    seen = b""
+    for prompt in (b"password: ", b"confirmation: "):
+        while not seen.endswith(prompt):
+            seen += os.read(main, 4096)
+        os.write(main, PASSWORD.encode() + b"\n")
+    with contextlib.suppress(OSError):  # the other side is gone
+        while piece := os.read(main, 4096):
+            seen += piece
+    assert process.wait(60) == 0, seen
+    os.close(main)
+    assert PASSWORD.encode() not in seen
+    assert log_in(data, "hal")["session"]["id"]
 
 
 def test_accounts_move_in_bulk(data: Path, tmp_path: Path) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
 import pytest
 from rustcare_cli._errors import CommandFailed, ServerUnreachable
 from rustcare_cli.remote._http import Answer, Connection, problem_of
+from rustcare_cli.remote.device import renewed
+from rustcare_cli.remote.tokens import SignIn
 from rustcare_sdk.errors import CapabilityDenied
 
 
@@ -40,16 +43,23 @@ class Handler(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-@pytest.fixture
-def server() -> Iterator[str]:
-    """The URL of a server."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """A server with that handler; its URL."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
         running.daemon_threads = True
         thread = threading.Thread(target=running.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{running.server_address[1]}"
         running.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """The URL of a server."""
+    with serving(Handler) as url:
+        yield url
 
 
 @pytest.mark.parametrize(
@@ -119,3 +129,26 @@ def test_problems_become_typed_errors() -> None:
     assert told(400, b'{"error": "access_denied", "error_description": "said no"}')[:2] == ("http.400", "said no")
     assert told(502, b"<html>") == ("http.502", "The server answered with status 502", "")
     assert told(500, b"[]")[0] == "http.500"
+
+
+def test_an_answer_that_was_lost_is_asked_for_once_more() -> None:
+    """The same refresh token goes out a second time when the first answer did not come, and no third time."""
+    answer = b'{"access_token": "a", "refresh_token": "s", "expires_in": 300}'
+    seen: list[str] = []
+
+    class Forgetful(Handler):
+        def do_POST(self) -> None:
+            seen.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            if len(seen) % 2:
+                self.close_connection = True
+            else:
+                self.answer(answer)
+
+    with serving(Forgetful) as url:
+        found = renewed(url, SignIn("old", "r"))
+        assert (found.access_token, found.refresh_token) == ("a", "s")
+        assert len(seen) == 2
+        assert seen[0] == seen[1]
+        assert "refresh_token=r" in seen[0]
+    with pytest.raises(ServerUnreachable):
+        renewed(url, SignIn("old", "r"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+import signal
 import stat
 import time
 from pathlib import Path
@@ -101,6 +103,40 @@ def test_expiry_is_early() -> None:
     """An access token counts as ended a little before it does, so that it does not end on the way."""
     assert expired(SignIn("a", expires=1000.0), now=990.0)
     assert not expired(SignIn("a", expires=1000.0), now=980.0)
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        ("https://Clinic.Example.org/", URL),
+        ("https://clinic.example.org:443", URL),
+        ("https://clinic.example.org:8443", "https://clinic.example.org:8443"),
+        ("http://[::1]:8080/", "http://[::1]:8080"),
+        ("https://clinic.example.org/north/", "https://clinic.example.org/north"),
+        ("https://clinic.example.org/North", "https://clinic.example.org/North"),
+    ],
+)
+def test_a_server_is_known_however_it_is_written(tokens: Tokens, written: str, kept: str) -> None:
+    """Letters of the host, the port that is meant anyway and a last slash make no other server of it."""
+    tokens.put(written, SignIn("a"))
+    assert tokens.servers() == [kept]
+    assert tokens.get(kept) == tokens.get(written) == SignIn("a")
+    assert tokens.forget(kept) == SignIn("a")
+
+
+def test_an_interrupt_waits_until_the_next_token_is_kept(tokens: Tokens) -> None:
+    """Ctrl-C while the server is asked ends the command after the answer was written down, not before."""
+    tokens.put(URL, SignIn("stale", "r", 0.0))
+
+    def renew(before: SignIn) -> SignIn:
+        os.kill(os.getpid(), signal.SIGINT)
+        return SignIn("fresh", "s", time.time() + 1000)
+
+    with pytest.raises(KeyboardInterrupt):
+        tokens.refreshed(URL, "", renew)
+    kept = tokens.get(URL)
+    assert kept is not None
+    assert (kept.access_token, kept.refresh_token) == ("fresh", "s")
 
 
 def _renew_in_a_process(folder: Path, renewals: Path, results: Path, number: int) -> None:

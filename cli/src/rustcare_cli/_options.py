@@ -51,7 +51,7 @@ Url = Annotated[
 ]  # fmt: skip
 TokenFile = Annotated[
     Path | None,
-    typer.Option("--token-file", metavar="FILE", help="The token for --url; without it, as signed in."),
+    typer.Option("--token-file", metavar="FILE", help="The token for the server; without it, as signed in."),
 ]
 
 

@@ -40,6 +40,7 @@ _STATES = {
     "invited": "yellow",
     "locked": "red",
     "revoked": "red",
+    "expired": "red",
     "added": "yellow",
     "widened": "yellow",
     "removed": "green",

@@ -143,13 +143,13 @@ def _fill(group: typer.Typer, commands: Mapping[str, Any]) -> None:
 
 def _typer(help_: str = "", **options: Any) -> typer.Typer:
     # No rich in help texts: it would triple the time they take.
-    return typer.Typer(
-        cls=Commands, help=help_, no_args_is_help=True, add_completion=False, rich_markup_mode=None, **options
-    )
+    options = {"add_completion": False, **options}
+    return typer.Typer(cls=Commands, help=help_, no_args_is_help=True, rich_markup_mode=None, **options)
 
 
 app = _typer(
     "RustCare Engine: a plugin microkernel for healthcare software.",
+    add_completion=True,
     pretty_exceptions_enable=False,  # they show variables, which may hold patient data
     context_settings={"help_option_names": ["-h", "--help"]},
 )

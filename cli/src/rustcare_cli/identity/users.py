@@ -31,7 +31,9 @@ def create(
     mail: Mail = False,
     password_file: Annotated[
         Path | None,
-        typer.Option("--password-file", metavar="FILE", help="Its first line is their password; -: standard input."),
+        typer.Option(
+            "--password-file", metavar="FILE", help="Its first line is their password; -: standard input, unseen."
+        ),
     ] = None,
     tenant: OfTenant = "default",
     data: Data = DEFAULT_DATA,
@@ -57,11 +59,19 @@ def create(
 
 
 def _password(path: Path) -> str:
+    """The first line of a file or of standard input; on a terminal it is asked for twice and not shown."""
+    import sys
+
     from rustcare_cli._errors import CommandFailed
     from rustcare_cli.trust._files import read_in
 
-    text = read_in(None if str(path) == "-" else path, 4096).decode("utf-8", "strict").partition("\n")[0]
-    text = text.removesuffix("\r")
+    typed = str(path) == "-"
+    if typed and sys.stdin.isatty():
+        return str(typer.prompt("Their password", hide_input=True, confirmation_prompt=True, err=True))
+    try:
+        text = read_in(None if typed else path, 4096, hint="").decode().partition("\n")[0].removesuffix("\r")
+    except UnicodeDecodeError:
+        raise CommandFailed("Expected a password in UTF-8", address=str(path)) from None
     if not text:
         raise CommandFailed("Expected a password in the first line, it is empty", address=str(path))
     return text
@@ -184,7 +194,7 @@ def reset_mfa(
     json: Json = False,
 ) -> None:
     """Take all second factors and sessions of an account away; shows the link to set new ones, once."""
-    agree(f"take every second factor of {account} away", yes=yes, json=json)
+    _known(account, "take every second factor of {name} away", yes, tenant, data, json)
     _link("identity.account.reset-mfa", account, tenant, data, json)
 
 
@@ -224,9 +234,21 @@ def delete(
     json: Json = False,
 ) -> None:
     """Take an account away for good. What it did stays on record; to keep somebody out for a time: `user disable`."""
-    agree(f"take the account {account} away for good", yes=yes, json=json)
+    _known(account, "take the account {name} away for good", yes, tenant, data, json)
     with asking(data, tenant) as ask:
         _answer(ask("identity.account.delete", account=account), json)
+
+
+def _known(account: str, what: str, yes: bool, tenant: str, data: Path, json: bool) -> None:
+    """Ask whether it is wanted, naming the account; one that is not there is told before anything is asked."""
+    if yes:
+        return
+    from rustcare_cli._table import safe
+
+    with asking(data, tenant) as ask:
+        found = ask("identity.account.read", account=account)["account"]
+    mail = f" ({found['email']})" if found["email"] else ""
+    agree(what.format(name=safe(found["name"] + mail)), yes=yes, json=json)
 
 
 def _answer(found: dict[str, Any], json: bool) -> None:

@@ -16,7 +16,7 @@ from rustcare_sdk.errors import RustCareError, error_from_failure
 
 from rustcare_cli._errors import CommandFailed, ServerUnreachable
 
-__all__ = ["FORM", "Answer", "Connection", "problem_of"]
+__all__ = ["FORM", "Answer", "Connection", "in_the_clear", "problem_of"]
 
 FORM = "application/x-www-form-urlencoded"
 MAX_ANSWER = 256 * 1024 * 1024
@@ -76,7 +76,7 @@ class Connection:
             raise CommandFailed(f"Expected a URL such as https://clinic.example.org, got {url!r}")
         if parts.username or parts.password:
             raise CommandFailed("Expected a URL without a name or password in it", hint="sign in: rustcare login URL")
-        if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        if in_the_clear(url):
             raise CommandFailed(
                 f"Expected https, got http to {parts.hostname}: tokens would travel in the clear",
                 hint="use the server's https address, or a tunnel to it that ends on this machine",
@@ -160,6 +160,12 @@ class Connection:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def in_the_clear(url: str) -> bool:
+    """Whether others could read what is sent there: it is neither https nor this very machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "http" and not _is_loopback(parts.hostname or "")
 
 
 def _is_loopback(host: str) -> bool:

@@ -34,7 +34,7 @@ MAX_PACKAGE = 32 * 1024 * 1024
 Credentials = Callable[[str], str]
 
 
-def credentials(server: Server, connection: Connection) -> Credentials:
+def credentials(server: Server) -> Credentials:
     """Where the token for a server comes from: a file, the environment (RUSTCARE_TOKEN), or a sign-in, renewed as needed."""
     fixed = ""
     if server.token_file is not None:
@@ -65,7 +65,7 @@ def credentials(server: Server, connection: Connection) -> Credentials:
                 "Expected a token for this server, there is none", address=server.url, hint=sign_in(server.url)
             )
         if found.access_token == refused or expired(found):
-            found = tokens.refreshed(server.url, refused, lambda before: renewed(connection, before))
+            found = tokens.refreshed(server.url, refused, lambda before: renewed(server.url, before))
         return found.access_token
 
     return signed_in
@@ -87,8 +87,7 @@ class RemoteClient:
     @classmethod
     def at(cls, server: Server) -> RemoteClient:
         """The client of a server. Raises CommandFailed when its URL is none to send a token to."""
-        connection = Connection(server.url)
-        return cls(connection, credentials(server, connection))
+        return cls(Connection(server.url), credentials(server))
 
     def call(self, method: str, **params: Any) -> Any:
         """Call a method; its result, or its typed error. Parameters that are None are left out."""

@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from rustcare_cli._errors import NotSignedIn, SignInFailed
+from rustcare_cli._errors import NotSignedIn, ServerUnreachable, SignInFailed
 
 from ._http import Answer, Connection, problem_of
 from .tokens import SignIn, sign_in
@@ -22,6 +22,9 @@ DEVICE = "/identity/v1/device"
 TOKEN = "/identity/v1/device/token"
 REVOKE = "/identity/v1/device/revoke"
 GRANT = "urn:ietf:params:oauth:grant-type:device_code"
+#: Seconds that the next tokens are waited for. Less than the ten for which the server answers the same token with the same
+#: successor: when an answer was lost, the second try gets it, and nobody takes that for a theft.
+RENEWAL = 8.0
 LONGEST = 1800.0  # seconds that a sign-in is waited for, whatever the server says
 
 
@@ -91,10 +94,17 @@ def _kept(connection: Connection, answer: Answer, tenant: str) -> SignIn:
     )
 
 
-def renewed(connection: Connection, before: SignIn) -> SignIn:
-    """The next tokens for a refresh token. Raises NotSignedIn when the server does not take it."""
+def renewed(url: str, before: SignIn) -> SignIn:
+    """The next tokens for a refresh token. Raises NotSignedIn when the server does not take it, ServerUnreachable."""
     fields = {"grant_type": "refresh_token", "refresh_token": before.refresh_token, "client_id": CLIENT}
-    answer = connection.form(TOKEN, fields, _for(before.tenant))
+    connection = Connection(url, timeout=RENEWAL)
+    try:
+        try:
+            answer = connection.form(TOKEN, fields, _for(before.tenant))
+        except ServerUnreachable:  # once more: the answer may have been lost on its way
+            answer = connection.form(TOKEN, fields, _for(before.tenant))
+    finally:
+        connection.close()
     if answer.status in (400, 401, 403):
         raise NotSignedIn("The sign-in has ended", address=connection.url, hint=sign_in(connection.url))
     if answer.status != 200:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rustcare_cli._options import Json
+from rustcare_cli._options import Json, TokenFile
 
 __all__ = ["login", "logout", "whoami"]
 
@@ -81,14 +81,14 @@ def logout(url: ServerUrl, json: Json = False) -> None:
         note("The server could not be told: its tokens stay valid until they expire, or are revoked there.", "yellow")
 
 
-def whoami(url: ServerUrl, json: Json = False) -> None:
+def whoami(url: ServerUrl, token_file: TokenFile = None, json: Json = False) -> None:
     """Who this command line is to a server, as the server says."""
     from rustcare_cli._client import Server
     from rustcare_cli._render import fields, moment, print_json, say
 
     from .client import WHOAMI, RemoteClient
 
-    with RemoteClient.at(Server(url.rstrip("/"))) as client:
+    with RemoteClient.at(Server(url.rstrip("/"), token_file)) as client:
         found = client.ask("GET", WHOAMI).json()
     if json:
         print_json(found)

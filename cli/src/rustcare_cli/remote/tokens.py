@@ -1,7 +1,8 @@
 """The tokens of `rustcare login`: one file under the user's configuration, which only its owner may read.
 
 A refresh token works once, and one that is used twice ends the whole sign-in. So whoever refreshes holds a lock, looks
-whether another process has done it meanwhile, and writes the next token to the disk before the lock is given back.
+whether another process has done it meanwhile, and writes the next token to the disk before the lock is given back. Ctrl-C
+waits for that too: a token that was taken and not written down would look like a thief's with the next command.
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
 import stat
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from rustcare_cli._errors import CommandFailed, NotSignedIn
-from rustcare_cli.trust._files import put
+from rustcare_cli.trust._files import put, sync_folder
 
-__all__ = ["SignIn", "Tokens", "expired"]
+__all__ = ["SignIn", "Tokens", "expired", "sign_in"]
 
 #: Seconds before its end from which an access token counts as expired.
 EARLY = 15.0
@@ -52,7 +55,7 @@ class Tokens:
 
     def get(self, url: str) -> SignIn | None:
         """What is known of a server. Raises CommandFailed when others could read the file."""
-        found = self._read().get(url)
+        found = self._read().get(_key(url))
         if not isinstance(found, dict):
             return None
         known = {item.name for item in fields(SignIn)}
@@ -61,13 +64,13 @@ class Tokens:
     def put(self, url: str, found: SignIn) -> None:
         """Remember a sign-in, durably."""
         with self._locked():
-            self._write({**self._read(), url: asdict(found)})
+            self._write({**self._read(), _key(url): asdict(found)})
 
     def forget(self, url: str) -> SignIn | None:
         """Forget a sign-in; what it was."""
         with self._locked():
             found = self.get(url)
-            self._write({key: value for key, value in self._read().items() if key != url})
+            self._write({key: value for key, value in self._read().items() if key != _key(url)})
         return found
 
     def servers(self) -> list[str]:
@@ -84,7 +87,7 @@ class Tokens:
         Raises:
             NotSignedIn: there is nothing to renew with.
         """
-        with self._locked():
+        with self._locked(), _uninterrupted():
             found = self.get(url)
             if found is None:
                 raise NotSignedIn("Expected a token for this server, there is none", address=url, hint=sign_in(url))
@@ -93,7 +96,7 @@ class Tokens:
             if not found.refresh_token:
                 raise NotSignedIn("The sign-in has ended", address=url, hint=sign_in(url))
             found = renew(found)
-            self._write({**self._read(), url: asdict(found)})
+            self._write({**self._read(), _key(url): asdict(found)})
             return found
 
     def _read(self) -> dict[str, Any]:
@@ -114,6 +117,7 @@ class Tokens:
 
     def _write(self, found: dict[str, Any]) -> None:
         put(self.path, json.dumps(found, indent=1).encode() + b"\n")  # whole, synced, mode 0600
+        sync_folder(self.folder)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -127,6 +131,28 @@ class Tokens:
             yield
         finally:
             os.close(handle)
+
+
+def _key(url: str) -> str:
+    """A server's name in the file: however its URL was written, it is the same server."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        return url  # no connection is made to it in any case
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
+    shown = f":{port}" if port and port != {"https": 443, "http": 80}.get(parts.scheme) else ""
+    return f"{parts.scheme}://{host}{shown}{parts.path.rstrip('/')}"
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Signals that end the command wait until the block has."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def sign_in(url: str) -> str:
