@@ -40,6 +40,7 @@ SERVICE = "http.route.acme.beds.get"
         (InvalidPayload("JSON is malformed: a", address="body"), 400, "bus.invalid-payload"),
         (InvalidPayload("Expected `int`, got `str` - at `$.a`", address="body"), 422, "bus.invalid-payload"),
         (InvalidPayload("a secret", address="answer of fhir.read"), 502, "bus.invalid-payload"),
+        (InvalidPayload("a secret - at `$.inner`", address="data of fhir.write"), 502, "bus.invalid-payload"),
         (InvalidPayload("expected the answer of x to be data, got a secret"), 502, "bus.invalid-payload"),
         (RateLimited("more requests than the limit allows"), 429, "gateway.rate-limited"),
     ],

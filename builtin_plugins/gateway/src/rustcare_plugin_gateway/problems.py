@@ -81,6 +81,8 @@ def _told(error: BaseException, declared: Mapping[str, int], service: str) -> tu
         # Also what does not pass from one process to another: a stream of a plugin that is not in this worker.
         if error.address.startswith("answer of ") or error.message.startswith("expected the answer of "):
             return 502, error.code, "a plugin answered with something else than it declares", ""
+        if error.address.startswith("data of "):  # what one plugin sent another is not what the client sent
+            return 502, error.code, "a plugin asked another for what it does not take", ""
         malformed = "malformed" in error.message or "truncated" in error.message or "UTF-8" in error.message
         return (400 if malformed else 422), error.code, error.message, ""
     if isinstance(error, NoProvider):
