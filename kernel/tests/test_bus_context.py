@@ -409,3 +409,26 @@ async def test_connecting_needs_the_right() -> None:
     assert (world.bus.services(), world.bus.subscriptions()) == ([], [])
     world.bus.subscribe(on("f.a"), Tape(), rights, "acme.one")
     await world.bus.close()
+
+
+async def test_a_route_is_asked_by_whoever_says_for_whom() -> None:
+    """A request to a route tells scopes and assurance of its caller, so it takes `bus:originate` too, until that expires."""
+    world = World()
+    route = "http.route.acme.beds.bed"
+    world.bus.serve(route, Tape(), None)
+    liar = world.sender("acme.liar", "bus:request@http.route.>", "bus:request@http.>")
+    for _ in range(2):
+        with pytest.raises(CapabilityDenied, match="bus:originate@default"):
+            await world.bus.request(liar, route)
+    door = world.sender("acme.door", "bus:request@http.route.>", "bus:originate@*")
+    await world.bus.request(door, route)
+    world.revoke("acme.door", "bus:originate@*")
+    with pytest.raises(CapabilityDenied, match="bus:originate@default"):
+        await world.bus.request(door, route)
+    world.grants.give("acme.door", DIGEST, "bus:originate@*", expires=world.clock.now + 10)
+    await world.bus.request(door, route)
+    world.clock.now += 20
+    with pytest.raises(CapabilityDenied, match="bus:originate@default"):
+        await world.bus.request(door, route)
+    counted = {row.capability: row.calls for row in world.accounting.rows("acme.door") if row.calls}
+    assert counted == {"bus:request@http.route.>": 2}

@@ -180,7 +180,7 @@ class Bus:
                 rights.fresh()
             use = rights.request.get((tenant, service))
             if use is None:
-                rights.check_bus(rights.request, "request", service, tenant)
+                rights.check_request(service, tenant)
             else:
                 use.count += 1
         invoke = provider.invoke

@@ -27,6 +27,8 @@ __all__ = ["CACHED", "Grant", "Grants", "Issuer", "Rights"]
 Issuer = Literal["operator", "tenant"]
 
 _FOREVER = float("inf")
+#: How the services that answer HTTP begin (`rustcare_sdk.routes.route_service`).
+ROUTES = "http.route."
 #: Answers that are kept. Subjects and tenants come from outside: a cache must not grow without bound.
 CACHED = 50_000
 
@@ -360,6 +362,19 @@ class Rights:
     def check_bus(self, cache: dict[tuple[str, str], Use], action: str, scope: str, tenant: str) -> Use:
         """The slow half of the bus's own check: ask, count, and cache what can be cached."""
         return self.ask_and_cache(cache, (tenant, scope), "bus", action, scope, tenant)
+
+    def check_request(self, service: str, tenant: str) -> None:
+        """The slow half of the bus's check of a request.
+
+        What answers HTTP believes what the request says of its caller: scopes, assurance, session. So a route is asked only
+        by whoever may say for whom its calls are, which no plugin could make up for with `bus:request` alone.
+        """
+        if service.startswith(ROUTES):
+            self.check("bus", "originate", tenant, tenant, count=False)
+            if not self.steady("bus", "originate", tenant, tenant):
+                self.check("bus", "request", service, tenant)
+                return
+        self.check_bus(self.request, "request", service, tenant)
 
     def ask_and_cache(
         self, cache: dict[tuple[str, str], Use], key: tuple[str, str], kind: str, action: str, scope: str, tenant: str
