@@ -209,7 +209,7 @@ async def invitation_pages(gallery: Gallery, door: FrontDoor) -> None:
     page = gallery.device.page
     asked = identity.CreateAccountRequest("bob", display_name="Bob Day")
     made = await door.kernel.request(identity.ACCOUNT_CREATE, asked, type=identity.CreateAccountReply)
-    await page.goto(door.url + made.link)
+    await page.goto(door.url + urlsplit(made.link).path)
     await gallery.look("invitation")
 
 
@@ -253,6 +253,35 @@ async def test_the_keyboard_is_enough(tmp_path: Path) -> None:
         await expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
         await page.keyboard.press("Enter")
         await expect(page.locator("main")).to_be_focused()
+
+
+async def test_a_form_is_sent_once_however_often_its_button_is_pressed(tmp_path: Path) -> None:
+    """A double click makes one account, and one passkey; the page that follows is the first answer's. A form that was wrong
+    can be sent again at once."""
+    async with front_door(tmp_path) as door, browser() as chromium:
+        device = await Device.open(chromium)
+        page = device.page
+        sent: list[str] = []
+        page.on(
+            "request", lambda request: sent.append(urlsplit(request.url).path) if request.method == "POST" else None
+        )
+        await page.goto(await door.setup_link())
+        await page.get_by_label("Name to sign in with").fill("admin")
+        await page.get_by_label("New password").fill(PASSWORD)
+        await page.get_by_role("button", name="Create the account").dblclick()
+        await expect(page.get_by_role("heading", name="Account security")).to_be_visible()
+        assert sent == ["/setup"]
+        await page.goto(f"{door.url}/account/passkey")
+        await page.get_by_label("Name of the passkey").fill("Key")
+        await page.get_by_role("button", name="Create the passkey").dblclick()
+        await expect(page.get_by_role("status")).to_have_text("The passkey was added.")
+        assert len(await device.passkeys()) == 1
+        await page.goto(f"{door.url}/login/step-up?kind=password")
+        for _ in range(2):
+            await page.get_by_label("Password").fill("wrong, quite wrong")
+            await page.get_by_role("button", name="Continue").click()
+            await expect(page.get_by_role("alert")).to_be_visible()
+        assert sent.count("/login/step-up") == 2
 
 
 async def test_a_browser_offers_the_passkey_by_itself(tmp_path: Path) -> None:

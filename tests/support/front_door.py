@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from rustcare_kernel import Kernel
@@ -48,7 +49,7 @@ class FrontDoor:
         """The whole address with which the first administrator is made."""
         reply = await self.kernel.request(identity.SETUP_LINK, identity.SetupRequest(), type=identity.SetupReply)
         assert reply.link, "there is an administrator already"
-        return f"{self.url}{reply.link}"
+        return f"{self.url}{urlsplit(reply.link).path}"  # whatever address the configuration says
 
     async def first_administrator(self, name: str = "admin", password: str = PASSWORD) -> httpx.AsyncClient:
         """Make the first administrator through the link and the form, as a browser without scripts does; signed in."""

@@ -202,6 +202,31 @@ async def test_emergency_access_is_reviewed_by_somebody_else(admin: Api) -> None
     assert (await admin.ask("GET", "/elevations?unreviewed=true"))["elevations"] == []
 
 
+async def test_under_me_is_one_s_own_alone(admin: Api) -> None:
+    """What an administrator may do to others takes AAL2 and the scope, and has routes of its own: `/me/…` is no way around."""
+    nurse = await client(admin.h, "nurse", ["clinician"])
+    begun = await nurse.ask("POST", "/me/break-glass", {"reason": "patient unconscious, allergies unknown"})
+    key = await nurse.ask("POST", "/me/keys", {"name": "mine"})
+    low = Api(admin.h, replace(admin.caller, aal=1, scopes=()), admin.account)
+    assert await low.refused("DELETE", f"/me/elevations/{begun['id']}") == "identity.elevation-unknown"
+    assert await low.refused("DELETE", f"/me/keys/{key['key']['id']}") == "identity.key-unknown"
+    assert (await low.ask("DELETE", f"/me/sessions/{nurse.caller.session}")) == {"sessions": 0}
+    assert (await low.ask("GET", "/me/elevations"))["elevations"] == []
+    assert [item["ended"] for item in (await nurse.ask("GET", "/me/elevations"))["elevations"]] == [False]
+
+
+async def test_who_may_read_the_list_of_elevations_sees_it(admin: Api) -> None:
+    """The scope `identity.read` is enough, as the route says: nobody is shown an empty list instead of the whole."""
+    await admin.h.plugin.tenants.put(  # type: ignore[attr-defined]
+        identity.TenantRequest("default", settings={"roles": {"reader": ["identity.read"]}})
+    )
+    nurse = await client(admin.h, "nurse", ["clinician"])
+    reader = await client(admin.h, "reader", ["reader"])
+    begun = await nurse.ask("POST", "/me/break-glass", {"reason": "patient unconscious, allergies unknown"})
+    assert [item["id"] for item in (await reader.ask("GET", "/elevations"))["elevations"]] == [begun["id"]]
+    assert (await reader.ask("GET", "/me/elevations"))["elevations"] == []
+
+
 async def test_delegations(admin: Api) -> None:
     """One lets another act with some of one's scopes; it is taken up and laid down in the other's session."""
     doctor = await client(admin.h, "doctor", ["clinician"])

@@ -260,7 +260,7 @@ async def test_a_tenant_s_prefix_stays(h: PluginHarness) -> None:
 
 async def test_files_of_pages_are_kept_by_browsers(h: PluginHarness) -> None:
     """Style sheet, script and icon have a tag; a browser that has them gets nothing again; nothing else is served."""
-    for name in ("identity.css", "passkey.js", "icon.svg"):
+    for name in ("identity.css", "forms.js", "passkey.js", "icon.svg"):
         first = await h.http("GET", f"/identity/assets/{name}")
         assert first.status == 200
         again = await h.http("GET", f"/identity/assets/{name}", headers={"if-none-match": first.headers["etag"]})

@@ -80,13 +80,13 @@ async def test_tokens_and_keys_open_no_page(h: PluginHarness) -> None:
     known = await caller_of(h, credential)
     h.requested.clear()
     for kind in ("token", "key", "certificate"):
-        caller = replace(known, kind=kind, session=session.id if kind == "token" else "")  # type: ignore[arg-type]
+        caller = replace(known, kind=kind, session=session.id if kind == "token" else "")
         for handler in handlers_of(Pages):
             route = handler.route
             assert route is not None
             if not route.public:
                 path = re.sub(r"\{[a-z]+\}", "x", route.path)
-                form = {} if route.method == "POST" else None
+                form: dict[str, str] | None = {} if route.method == "POST" else None
                 assert (await h.http(route.method, path, form=form, caller=caller)).status == 403, (kind, route.use)
     assert changed(h) == []
     assert (await h.http("GET", "/login", caller=replace(known, kind="key", session=""))).status == 200

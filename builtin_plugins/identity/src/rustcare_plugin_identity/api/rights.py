@@ -6,6 +6,8 @@ from rustcare_sdk import Message
 from rustcare_sdk.contracts import identity as c
 from rustcare_sdk.contracts.http import HttpRequest
 
+from rustcare_plugin_identity.elevations.errors import ElevationUnknown
+
 from .base import ELEVATION, ApiBase, changes, checked, number, reads, words
 from .types import BreakGlass, Delegation, Review
 
@@ -73,7 +75,13 @@ class RightsRoutes(ApiBase):
     @changes("DELETE", "/me/elevations/{elevation}", "End one of mine early", ELEVATION, scope="", aal=1)
     async def api_my_elevation_end(self, message: Request) -> c.ElevationInfo:
         """An emergency access or a delegation of the caller's."""
-        return await self._api_end_elevation(self.api_part(message, "elevation"))
+        id, account = self.api_part(message, "elevation"), await self.own_account(message)
+        asked = c.ElevationsRequest(account.id)
+        mine: c.ElevationsReply = await self.ctx.request(c.ELEVATION_LIST, asked, type=c.ElevationsReply)
+        # The service would end others' too for who may: that has a route of its own, with the scope and level that it takes.
+        if all(item.id != id for item in mine.elevations):
+            raise ElevationUnknown("expected an elevation of one's own, got another", address="elevation")
+        return await self._api_end_elevation(id)
 
     @reads("/elevations", "Emergency accesses and delegations", ELEVATION, query=_LIST)
     async def api_elevations(self, message: Request) -> c.ElevationsReply:

@@ -8,10 +8,11 @@ get a mail of each break-glass access as well.
 from __future__ import annotations
 
 from rustcare_sdk import Message, serve
+from rustcare_sdk.context import Queries
 from rustcare_sdk.contracts import identity
 
 from rustcare_plugin_identity.accounts import Account
-from rustcare_plugin_identity.credentials import ADMIN, WRITE, Credentials
+from rustcare_plugin_identity.credentials import ADMIN, READ, WRITE, Credentials
 from rustcare_plugin_identity.login.gate import Gate
 from rustcare_plugin_identity.mail import templates as texts
 from rustcare_plugin_identity.sessions.errors import AssuranceTooLow, SessionUnknown
@@ -29,6 +30,7 @@ _LEVEL = 2
 #: Who looks at what others did: administrators of accounts, and auditors.
 _REVIEWERS = (WRITE, "audit.read")
 _LONGEST = 2000  # characters of a reason or a note
+_PATIENT = 200
 
 
 class ElevationServices(Gate, Credentials):
@@ -53,7 +55,9 @@ class ElevationServices(Gate, Credentials):
             )
         if not 1 <= asked.minutes <= bounds.minutes:
             raise ElevationInvalid(f"expected 1 to {bounds.minutes} minutes, got {asked.minutes}", address="minutes")
-        await self._nothing_in_force(session)
+        if len(asked.patient) > _PATIENT:
+            raise ElevationInvalid(f"expected a patient of at most {_PATIENT} characters", address="patient")
+        await self._nothing_in_force(session.id)
         now = self.time()
         made = Elevation(
             self.elevations.new_id(),
@@ -65,7 +69,7 @@ class ElevationServices(Gate, Credentials):
             asked.role,
             (),
             asked.purpose,
-            asked.patient[:200],
+            asked.patient,
             reason,
             now,
             now + asked.minutes * 60,
@@ -124,9 +128,10 @@ class ElevationServices(Gate, Credentials):
                 raise ElevationForbidden("expected a delegation to the caller", address="id")
             if not found.alive(self.time()):
                 raise ElevationOver("the delegation has ended", address="id")
-            await self._nothing_in_force(session)
+            await self._nothing_in_force(session.id)
             await self._told(found, "elevation.assumed", session=session.id, on_behalf=found.on_behalf)
             async with self.ctx.db.transaction() as tx:
+                await self._nothing_in_force(session.id, tx)
                 told = await self.sessions.elevate(tx, session.id, found.id)
             await self.tell(told)
             return found.info(self.time())
@@ -144,7 +149,7 @@ class ElevationServices(Gate, Credentials):
         """Those of the caller, given and taken; of others, or of the whole tenant, for reviewers."""
         asked = message.data
         account = asked.account
-        if not await self.holds(message, *_REVIEWERS):
+        if not await self.holds(message, READ, *_REVIEWERS):
             own = await self.own_account(message)
             if account not in ("", own.id, own.name):
                 raise ElevationForbidden("expected one's own elevations, or a reviewer", address="account")
@@ -194,8 +199,9 @@ class ElevationServices(Gate, Credentials):
             raise SessionUnknown("expected the caller's own session", hint="sign in with a browser", address="session")
         return session
 
-    async def _nothing_in_force(self, session: Session) -> None:
-        if session.elevation and await self.elevations.in_force(session.elevation) is not None:
+    async def _nothing_in_force(self, session: str, tx: Queries | None = None) -> None:
+        """Asked before it is told, and once more, in the transaction that changes it: of two at once one is refused."""
+        if await self.elevations.in_session(session, tx):
             raise ElevationInvalid(
                 "something else is in force in this session", hint="lay it down first", address="session"
             )
@@ -204,6 +210,7 @@ class ElevationServices(Gate, Credentials):
         """With the mails to the administrators in the same commit: there is no access of which they are not told."""
         watchers = await self._watchers(account)
         async with self.ctx.db.transaction() as tx:
+            await self._nothing_in_force(session.id, tx)
             await self.elevations.insert(tx, made)
             told = await self.sessions.elevate(tx, session.id, made.id)
             for watcher in watchers:

@@ -1,4 +1,4 @@
-"""Style sheet, script and icon of the pages: public, and kept by browsers for an hour."""
+"""Style sheet, scripts and icon of the pages: public, and kept by browsers for an hour."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ __all__ = ["AssetRoutes"]
 
 _TYPES = {
     "identity.css": "text/css; charset=utf-8",
+    "forms.js": "text/javascript; charset=utf-8",
     "passkey.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }

@@ -1,4 +1,4 @@
-// Passkeys: the one thing on these pages that needs a script. A form with `data-passkey` holds the options; what the
+// Passkeys: the one thing on these pages that does not work without a script. A form with `data-passkey` holds the options; what the
 // browser answers goes into its field `answer`, and the form is sent as any other.
 "use strict";
 
@@ -76,10 +76,11 @@
     }
     const create = form.dataset.passkey === "create";
     const credential = await (create ? navigator.credentials.create(request) : navigator.credentials.get(request));
-    if (credential) {
-      form.elements.answer.value = written(credential);
-      form.submit();
+    if (!credential) {
+      throw new DOMException("no passkey", "NotAllowedError");
     }
+    form.elements.answer.value = written(credential);
+    form.submit();
   };
 
   const show = (form, text) => {
@@ -98,10 +99,21 @@
     for (const item of document.querySelectorAll("[data-without-passkeys]")) {
       item.hidden = true;
     }
+    let asked = false; // the browser's question is open: to press the button again would only end it
     form.addEventListener("submit", (event) => {
       event.preventDefault();
+      if (asked) {
+        return;
+      }
+      asked = true;
       show(form, "");
-      run(form, false).catch((error) => show(form, excuse(error)));
+      run(form, false).catch((error) => {
+        show(form, excuse(error));
+        asked = false;
+      });
+    });
+    addEventListener("pageshow", () => {
+      asked = false; // a page that the browser kept, and shows again
     });
     if (form.dataset.passkey === "get" && form.hasAttribute("data-autofill")) {
       const able = PublicKeyCredential.isConditionalMediationAvailable;
