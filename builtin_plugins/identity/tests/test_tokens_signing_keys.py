@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jwt
 import pytest
 from rustcare_plugin_identity.tokens.jose import thumbprint
 from rustcare_plugin_identity.tokens.signing_keys import SigningKeys
-from rustcare_sdk.contracts import identity
-from rustcare_sdk.errors import RustCareError
+from rustcare_sdk.contracts import crypto, identity
+from rustcare_sdk.errors import RustCareError, ServiceError
 from rustcare_sdk.testing import PluginHarness
 
 from tests.support.identity_keyring import IdentityKeyring
@@ -94,6 +96,30 @@ async def test_rotating_at_once_makes_every_token_of_the_old_key_worthless() -> 
         parts = jwt.api_jws.PyJWS().decode_complete(token, options={"verify_signature": False})
         signed = token.rpartition(".")[0].encode()
         assert not await keys_of(h).verify(parts["header"], signed, parts["signature"])
+
+
+async def test_no_old_key_stays_when_the_keyring_fails_in_the_middle() -> None:
+    """Two keys are out, and the first cannot be destroyed: neither is shown from then on, and whoever asked is told."""
+    keyring = IdentityKeyring()
+    async with identity_plugin(keyring=keyring) as h:
+        await h.request(identity.TOKEN_ROTATE, identity.TokenRotateRequest(), source="cli")
+        before = shown(h)
+        assert len(before) == 3
+
+        def broken(message: Any) -> None:
+            raise ServiceError("crypto.unavailable", "not now")
+
+        h.answer(crypto.KEY_DESTROY, broken)
+        with pytest.raises(RustCareError) as caught:
+            await h.request(identity.TOKEN_ROTATE, identity.TokenRotateRequest(at_once=True), source="cli")
+        assert caught.value.code == "crypto.unavailable"
+        eddsa = {key["kid"] for key in keys_of(h).jwks() if key["alg"] == "EdDSA"}
+        assert shown(h) & before == eddsa
+        assert len(shown(h)) == 2
+        told = h.assert_published(identity.JWKS_CHANGED)[-1]
+        assert {key["kid"] for key in told.data.keys} == shown(h)
+        await h.restart()
+        assert shown(h) & before == eddsa
 
 
 async def test_only_administrators_of_the_whole_and_the_operator_turn_keys_over() -> None:

@@ -8,7 +8,7 @@ the last token that it signed has ended. Then its secret part is destroyed. Nobo
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -142,14 +142,15 @@ class SigningKeys:
         now = self._time()
         added = await self._add(algorithm, now if at_once else now + self._overlap)
         if at_once:
-            for key in before:
-                await self._drop(key)
+            await self._drop(before)
         return added
 
-    async def _drop(self, key: SigningKey) -> None:
-        await self._db.execute("DELETE FROM signing_keys WHERE kid = ?", (key.kid,))
-        self._keys.remove(key)
-        await self._vault.destroy(key.name, key.version)
+    async def _drop(self, keys: Sequence[SigningKey]) -> None:
+        """Show them no more, and then destroy them: whatever the keyring says to that, nobody accepts them now."""
+        await self._db.execute_many("DELETE FROM signing_keys WHERE kid = ?", [(key.kid,) for key in keys])
+        self._keys = [key for key in self._keys if key not in keys]
+        for key in keys:
+            await self._vault.destroy(key.name, key.version)
 
     async def turn(self) -> bool:
         """Do what is due: make successors, take away what has ended. Whether the JWKS changed."""
@@ -162,7 +163,7 @@ class SigningKeys:
                     changed = True
                 for key, successor in pairwise(keys):
                     if successor.signs + self._linger <= self._time():
-                        await self._drop(key)
+                        await self._drop([key])
                         changed = True
             return changed
 
