@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 import jwt
@@ -181,6 +182,21 @@ async def test_guessing_codes_ends_soon() -> None:
         h.advance(600)
         begun = await begin(h)
         await h.request(identity.DEVICE_SHOW, identity.DeviceShowRequest(begun["user_code"]), principal=ann.principal)
+
+
+async def test_guesses_at_once_do_not_get_ahead_of_the_count() -> None:
+    """Of a hundred at the same moment ten are looked at; and looking at the right one again and again is no guessing."""
+    async with identity_plugin() as h:
+        ann, bob = await person(h), await person(h, "bob")
+        begun = await begin(h)
+        right = identity.DeviceShowRequest(begun["user_code"])
+        await asyncio.gather(*(h.request(identity.DEVICE_SHOW, right, principal=bob.principal) for _ in range(10)))
+        await h.request(identity.DEVICE_SHOW, right, principal=bob.principal)
+        wrong = [identity.DeviceShowRequest(f"BBBBBB{number:02}") for number in range(100)]
+        found = await asyncio.gather(
+            *(code_of(h.request(identity.DEVICE_SHOW, one, principal=ann.principal)) for one in wrong)
+        )
+        assert Counter(found) == {"identity.device-code-unknown": 10, "identity.device-too-fast": 90}
 
 
 async def test_codes_belong_to_their_tenant_and_to_the_session_that_approves() -> None:

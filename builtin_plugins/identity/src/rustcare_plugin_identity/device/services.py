@@ -13,7 +13,7 @@ from rustcare_plugin_identity.tokens.lifetimes import settings_under
 from rustcare_plugin_identity.tokens.services import TokenServices
 
 from .codes import DeviceCode, normal
-from .errors import DeviceCodeUnknown, DeviceDenied, DeviceTooFast
+from .errors import DeviceDenied, DeviceTooFast
 
 __all__ = ["DeviceServices"]
 
@@ -60,7 +60,10 @@ class DeviceServices(TokenServices, Credentials):
         return _info(await self.devices.answer(asked.user_code, session, level, approve=asked.approve))
 
     async def _waiting(self, tenant: str, principal: str, user_code: str) -> DeviceCode:
-        """What waits under a code. Raises DeviceCodeUnknown, and DeviceTooFast after ten wrong ones in ten minutes."""
+        """What waits under a code. Raises DeviceCodeUnknown, and DeviceTooFast after ten wrong ones in ten minutes.
+
+        A guess is counted before the code is looked up: any number of them at once cannot get ahead of the count.
+        """
         now = self.time()
         if not hasattr(self, "_guesses"):
             self._guesses = {}
@@ -69,13 +72,13 @@ class DeviceServices(TokenServices, Credentials):
             count, since = 0, now
         if count >= _GUESSES:
             raise DeviceTooFast("too many codes that no device has", hint="wait ten minutes")
-        try:
-            return await self.devices.show(tenant, user_code)
-        except DeviceCodeUnknown:
-            if len(self._guesses) >= _MOST:
-                self._guesses.clear()
-            self._guesses[principal] = (count + 1, since)
-            raise
+        if len(self._guesses) >= _MOST:
+            self._guesses.clear()
+        self._guesses[principal] = (count + 1, since)
+        found = await self.devices.show(tenant, user_code)
+        count, since = self._guesses.get(principal, (1, since))
+        self._guesses[principal] = (count - 1, since)  # it was no guess
+        return found
 
     @serve(identity.TOKEN_DEVICE)
     async def token_device(self, message: Message[identity.DeviceTokenRequest]) -> identity.TokenReply:
