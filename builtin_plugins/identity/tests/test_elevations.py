@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import jwt
@@ -118,6 +119,7 @@ async def test_emergency_access_takes_a_second_factor_a_reason_and_bounds() -> N
             {"reason": ""},
             {"reason": "  why?  "},
             {"reason": "x" * 2001},
+            {"patient": "x" * 201},
             {"role": "administrator"},
             {"role": "nonsense"},
             {"minutes": 0},
@@ -169,6 +171,19 @@ async def test_only_that_session_is_elevated_and_only_once() -> None:
         await break_glass(h, ann.principal, session.id)
         assert (await caller_of(h, other)).scopes == ()
         assert await code_of(break_glass(h, ann.principal, session.id)) == "identity.elevation-invalid"
+
+
+async def test_of_many_who_elevate_one_session_at_once_one_does() -> None:
+    """Nobody's emergency is left in force beside another, where nothing would end the tokens made under it."""
+    async with identity_plugin() as h:
+        ann = await person(h)
+        session, _ = await signed_in(h, ann, aal=2)
+        found = await asyncio.gather(
+            *(break_glass(h, ann.principal, session.id) for _ in range(5)), return_exceptions=True
+        )
+        assert sum(isinstance(one, identity.ElevationInfo) for one in found) == 1
+        assert {one.code for one in found if isinstance(one, RustCareError)} == {"identity.elevation-invalid"}
+        assert len(await h.database.fetch("SELECT id FROM elevations")) == 1
 
 
 async def test_somebody_else_reviews_it_afterwards_once() -> None:

@@ -13,6 +13,7 @@ from rustcare_plugin_identity.errors import NotSignedIn, PasswordRefused
 from rustcare_plugin_identity.factors.refusals import EnrolmentUnknown, FactorUnknown, LastFactor
 from rustcare_plugin_identity.factors.totp import code_at, step_of
 from rustcare_sdk.contracts import identity
+from rustcare_sdk.errors import RustCareError
 
 from tests.support.authenticator import Authenticator
 from tests.support.people import ORIGIN, PASSWORD, House, house
@@ -95,6 +96,22 @@ async def test_one_s_factors_are_one_s_own(home: House) -> None:
             await home.h.request(identity.MFA_RECOVERY_GENERATE, identity.RecoveryRequest(), principal=principal)
     renamed = await ask(home, ann, identity.MFA_RENAME, identity.RenameFactorRequest(app, "New phone"))
     assert renamed.factor.name == "New phone"
+
+
+async def test_the_factors_of_others_are_for_administrators_of_their_tenant(home: House) -> None:
+    """What somebody signs in with, and what they call it, is nobody else's to know."""
+    ann, bob = await home.person("ann"), await home.person("bob")
+    root = await home.person("root", roles=["administrator"])
+    await home.h.request(identity.TENANT_PUT, identity.TenantRequest("clinic"))
+    far = await home.person("far", tenant="clinic", roles=["administrator"])
+    _, app = await add_app(home, ann)
+    asked = identity.FactorsRequest(ann.id)
+    for who in (ann, root):
+        assert [one.id for one in (await ask(home, who, identity.MFA_LIST, asked)).factors] == [app]
+    for who, code in ((bob, "identity.session-forbidden"), (far, "identity.account-unknown")):
+        with pytest.raises(RustCareError) as caught:
+            await ask(home, who, identity.MFA_LIST, asked)
+        assert caught.value.code == code
 
 
 async def test_what_the_tenant_says_holds_for_its_passkeys(home: House) -> None:

@@ -40,7 +40,7 @@ class FactorInfo:
 
 @dataclass(frozen=True)
 class FactorsRequest:
-    """The factors of an account (empty: of the message's principal)."""
+    """The factors of the message's principal (empty), or, for who holds `identity.read`, of another account."""
 
     account: str = ""
 

@@ -102,6 +102,15 @@ class Elevations:
         found = None if row is None else _elevation(row)
         return found if found is not None and found.alive(self._time()) else None
 
+    async def in_session(self, session: str, tx: Queries | None = None) -> bool:
+        """Whether any is in force in a session."""
+        row = await (tx or self._db).fetch_one(
+            "SELECT 1 AS there FROM sessions s JOIN elevations e ON e.id = s.elevation"
+            " WHERE s.id = ? AND e.ended = 0 AND e.ends > ?",
+            (session, self._time()),
+        )
+        return row is not None
+
     async def page(self, tenant: str, account: str = "", *, unreviewed: bool = False) -> Sequence[Elevation]:
         """Those of an account (who acts, or for whom), or of the tenant; newest first, at most 1,000.
 

@@ -9,6 +9,7 @@ from rustcare_sdk import Message, serve
 from rustcare_sdk.contracts import identity
 
 from rustcare_plugin_identity.accounts import Account
+from rustcare_plugin_identity.credentials import READ, Credentials
 from rustcare_plugin_identity.login.gate import Gate
 from rustcare_plugin_identity.mail import templates as texts
 
@@ -19,7 +20,7 @@ from .relying_party import FactorRules
 __all__ = ["FactorServices"]
 
 
-class FactorServices(Gate):
+class FactorServices(Gate, Credentials):
     """List, add, rename and remove factors; recovery codes."""
 
     factors: Factors
@@ -46,9 +47,8 @@ class FactorServices(Gate):
 
     @serve(identity.MFA_LIST)
     async def mfa_list(self, message: Message[identity.FactorsRequest]) -> identity.FactorsReply:
-        """What factors an account has."""
-        asked = message.data.account
-        account = await self.accounts.need(message.tenant, asked) if asked else await self.own_account(message)
+        """What factors the caller's account has, or, for administrators, another."""
+        account = await self.meant(message, message.data.account, READ)
         return await self._listed(account.id)
 
     @serve(identity.MFA_TOTP_BEGIN)
