@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from rustcare_plugin_identity.mail import Mail, MailQueue
 from rustcare_plugin_identity.mail import templates as texts
 from rustcare_plugin_identity.plugin import Identity
+from rustcare_sdk.errors import AuditUnavailable
 from rustcare_sdk.testing import PluginHarness, harness
 
 from tests.support.identity_keyring import IdentityKeyring
@@ -170,6 +171,46 @@ async def test_what_cannot_be_delivered_is_given_up_and_told() -> None:
         await mails.flush()
         assert await _kept(h) == []
         h.assert_published("identity.event", times=2)
+
+
+async def test_what_could_not_be_told_stops_no_mail() -> None:
+    """While a message that was given up cannot be put on record it stays, is told later, and others go out meanwhile."""
+    async with SmtpServer() as server, sender(server) as h:
+        away, refused = [True], asyncio.Event()
+
+        def told(message: object) -> None:
+            refused.set()
+            if away:
+                raise AuditUnavailable("the log cannot be written")
+
+        h.subscribe("identity.event", told)
+        server.refuse = "550 no such user"
+        await h.plugin.mails.put("ward", "anna@b.example", HELLO)  # type: ignore[attr-defined]
+        await refused.wait()
+        server.refuse = ""
+        await h.plugin.mails.put("ward", "bob@b.example", HELLO)  # type: ignore[attr-defined]
+        assert (await server.next())["To"] == "bob@b.example"
+        await h.plugin.mails.flush()  # type: ignore[attr-defined]  # it has noted that
+        assert [row["recipient"] for row in await _kept(h)] == ["anna@b.example"]
+        away.clear()
+        server.refuse = "550 no such user"
+        h.advance(301)
+        assert await h.plugin.mails.flush() == 0  # type: ignore[attr-defined]
+        assert await _kept(h) == []
+
+
+async def test_a_message_that_cannot_be_written_is_given_up() -> None:
+    """A header that would break into two is not sent, and keeps no other message from going out."""
+    async with SmtpServer() as server, sender(server) as h:
+        mails = h.plugin.mails  # type: ignore[attr-defined]
+        await mails.put("ward", "anna@b.example\nBcc: eve@b.example", HELLO)
+        await mails.put("ward", "bob@b.example", HELLO)
+        assert (await server.next())["To"] == "bob@b.example"
+        await mails.flush()
+        assert await _kept(h) == []
+        assert server.tried == 1
+        (told,) = h.assert_published("identity.event", times=1)
+        assert told.data.details == {"tenant": "ward", "reason": "a header cannot be written"}
 
 
 async def test_mail_to_nobody_is_work_alone() -> None:

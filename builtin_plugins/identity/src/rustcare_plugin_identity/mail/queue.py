@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from rustcare_sdk.context import Database, Logger, Queries
+from rustcare_sdk.errors import RustCareError
 
 from .smtp import MailRefused, SmtpServer
 from .templates import Mail
@@ -85,18 +86,26 @@ class MailQueue:
         self._wake.set()
 
     async def run(self) -> None:
-        """Send what is due, for ever."""
+        """Send what is due, for ever: a database or a log that is away for a while only makes it later."""
         while True:
             self._wake.clear()
-            await self.flush()
-            row = await self._db.fetch_one("SELECT MIN(due) AS due FROM mails")
-            due = row["due"] if row is not None else None
-            wait = None if due is None else min(max(1.0, float(due) - self._now()), _LONGEST_WAIT)
+            try:
+                await self.flush()
+                wait = await self._until_due()
+            except RustCareError as error:
+                self._log.error("the queue of mails could not be worked off", code=error.code)
+                wait = _FIRST_WAIT
             try:
                 async with asyncio.timeout(wait):
                     await self._wake.wait()
             except TimeoutError:
                 continue
+
+    async def _until_due(self) -> float | None:
+        """Seconds until there is something to send; None: nothing is there."""
+        row = await self._db.fetch_one("SELECT MIN(due) AS due FROM mails")
+        due = row["due"] if row is not None else None
+        return None if due is None else min(max(1.0, float(due) - self._now()), _LONGEST_WAIT)
 
     async def flush(self) -> int:
         """Try everything that is due, oldest first; how many messages the server took."""
@@ -123,12 +132,12 @@ class MailQueue:
             await self._done(id)
             return 0
         created = datetime.fromtimestamp(float(str(row["created"])), UTC)
-        message = self._server.message(
-            id, recipient, str(row["subject"]), str(row["body"]), created, self._house(tenant)
-        )
         password = await self._password() if self._server.user else ""
         loop = asyncio.get_running_loop()
         try:
+            message = self._server.message(
+                id, recipient, str(row["subject"]), str(row["body"]), created, self._house(tenant)
+            )
             await loop.run_in_executor(self._thread, self._server.send, message, recipient, password)
         except MailRefused as refused:
             await self._later(id, tenant, int(str(row["attempts"])), float(str(row["created"])), refused)
@@ -140,8 +149,9 @@ class MailQueue:
         now = self._now()
         self._log.warning("mail was not taken", mail=id, reason=refused.kind, attempts=attempts + 1)
         if refused.final or now - created > _GIVE_UP:
-            await self._done(id)
+            # Told first: what could not be told is tried again later, and told then.
             await self._lost(tenant, refused.kind)
+            await self._done(id)
             return
         due = now + min(_FIRST_WAIT * 2.0 ** min(attempts, 20), _LONGEST_WAIT)
         await self._db.execute("UPDATE mails SET due = ? WHERE id = ?", (due, id))

@@ -71,7 +71,8 @@ class SmtpServer(Struct, frozen=True):
             # A refused sender or sign-in is the configuration's fault: it may be mended.
             final = isinstance(error, smtplib.SMTPDataError) and 500 <= error.smtp_code < 600
             raise MailRefused(f"{type(error).__name__} ({error.smtp_code})", final) from None
-        except (smtplib.SMTPException, OSError) as error:
+        except (smtplib.SMTPException, OSError, ValueError) as error:
+            # ValueError: a password or an address that the protocol cannot carry.
             raise MailRefused(type(error).__name__, final=False) from None
 
     def _connected(self) -> smtplib.SMTP:
@@ -88,11 +89,17 @@ class SmtpServer(Struct, frozen=True):
         return server
 
     def message(self, id: str, recipient: str, subject: str, body: str, created: datetime, house: str) -> EmailMessage:
-        """The message as it goes out. Its id is that of the queue, so that one that goes out twice can be told."""
+        """The message as it goes out. Its id is that of the queue, so that one that goes out twice can be told.
+
+        Raises MailRefused when a header cannot hold what it is to hold: it never will.
+        """
         found = EmailMessage(policy=SMTP if recipient.isascii() and self.sender.isascii() else SMTPUTF8)
-        found["From"] = formataddr((house, self.sender))
-        found["To"] = recipient
-        found["Subject"] = subject
+        try:
+            found["From"] = formataddr((house, self.sender))
+            found["To"] = recipient
+            found["Subject"] = subject
+        except ValueError:
+            raise MailRefused("a header cannot be written", final=True) from None
         found["Date"] = format_datetime(created)
         found["Message-ID"] = f"<{id}@{self.sender.rpartition('@')[2] or self.host}>"
         found["Auto-Submitted"] = "auto-generated"
