@@ -15,9 +15,10 @@ from rustcare_plugin_identity.scim.errors import (
     NoTarget,
     NotMutable,
     ScimError,
+    TooMany,
 )
 from rustcare_plugin_identity.scim.filters import parse_path
-from rustcare_plugin_identity.scim.patch import PATCH_SCHEMA, apply_patch
+from rustcare_plugin_identity.scim.patch import MAX_LOOKED_AT, PATCH_SCHEMA, apply_patch
 from rustcare_plugin_identity.scim.schemas import ENTERPRISE, GROUPS, USERS
 
 USER: dict[str, Any] = {
@@ -148,6 +149,9 @@ def test_what_is_to_be_removed_is_known_by_its_value() -> None:
     assert patch(op("remove", "members", ["2"]), of=GROUP)["members"] == [GROUP["members"][0]]
     assert len(patch(op("remove", "emails", [{"value": "WORK@b.org", "type": "home"}]))["emails"]) == 2
     assert len(patch(op("remove", "emails", [{"value": "WORK@b.org"}]))["emails"]) == 1
+    for nobody in ([], "", [None], [{}], [{"value": "3"}]):
+        assert patch(op("remove", "members", nobody), of=GROUP) == GROUP
+    assert "members" not in patch(op("remove", "members", None), of=GROUP)
     with pytest.raises(InvalidValue):
         patch(op("remove", "members", [{"type": str(number)} for number in range(20)]), of=GROUP)
 
@@ -190,6 +194,16 @@ def test_no_operation_compares_each_with_each() -> None:
     after = apply_patch(GROUPS, group, {"Operations": [at_once, joining]})
     assert len(after["members"]) == 10_000
     assert compared < 20_000
+
+
+def test_filters_look_at_so_many_values_and_no_more() -> None:
+    """What is not selected by `value eq` costs more; a request whose filters would look at too many values is `tooMany`."""
+    group = {**GROUP, "members": [{"value": str(number), "type": "User"} for number in range(10_000)]}
+    costly = op("replace", 'members[value sw "9"].type', "User")
+    few, many = ({"Operations": [costly] * number} for number in (2, MAX_LOOKED_AT // 10_000 + 1))
+    assert apply_patch(GROUPS, group, few) == group
+    with pytest.raises(TooMany):
+        apply_patch(GROUPS, group, many)
 
 
 def test_errors_do_not_repeat_what_a_filter_compares_with() -> None:

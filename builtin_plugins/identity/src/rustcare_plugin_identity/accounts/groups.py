@@ -24,6 +24,7 @@ __all__ = ["Group", "GroupChange", "Groups"]
 
 _SELECT = "SELECT tenant, id, name, roles, external_id, created, updated, version FROM groups"
 _CHANGEABLE = frozenset({"name", "roles", "external_id"})
+_BATCH = 500
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -91,8 +92,8 @@ class Groups:
     async def of_all(self, tenant: str, accounts: Sequence[str]) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
         """The groups of many accounts: ids and roles, by the account's id."""
         found: dict[str, list[tuple[str, tuple[str, ...]]]] = {account: [] for account in accounts}
-        for start in range(0, len(accounts), 500):
-            some = accounts[start : start + 500]
+        for start in range(0, len(accounts), _BATCH):
+            some = accounts[start : start + _BATCH]
             rows = await self._db.fetch(
                 "SELECT m.account AS account, m.group_id AS group_id, g.roles AS roles FROM memberships m"
                 " JOIN groups g ON g.tenant = m.tenant AND g.id = m.group_id"
@@ -123,8 +124,8 @@ class Groups:
         )
         members: dict[str, list[str]] = {row["id"]: [] for row in rows}
         ids = list(members) if with_members else []
-        for start in range(0, len(ids), 500):
-            some = ids[start : start + 500]
+        for start in range(0, len(ids), _BATCH):
+            some = ids[start : start + _BATCH]
             for row in await self._db.fetch(
                 f"SELECT group_id, account FROM memberships WHERE tenant = ? AND group_id IN ({', '.join('?' * len(some))})"
                 " ORDER BY account",
@@ -222,11 +223,10 @@ class Groups:
                 wanted = set(before.members if members is None else members) | set(add)
                 wanted -= set(remove)
                 gone = set(before.members) - wanted
-                for account in gone:
-                    await tx.execute(
-                        "DELETE FROM memberships WHERE tenant = ? AND group_id = ? AND account = ?",
-                        (tenant, id, account),
-                    )
+                await tx.execute_many(
+                    "DELETE FROM memberships WHERE tenant = ? AND group_id = ? AND account = ?",
+                    [(tenant, id, account) for account in sorted(gone)],
+                )
                 new = sorted(wanted - set(before.members))
                 await self._add(tx, tenant, id, new)
         except StoreError as error:
@@ -283,15 +283,21 @@ class Groups:
         return [row["account"] for row in rows]
 
     async def _add(self, tx: Queries, tenant: str, id: str, accounts: Sequence[str]) -> None:
-        for account in dict.fromkeys(accounts):
-            if await tx.fetch_one("SELECT id FROM accounts WHERE tenant = ? AND id = ?", (tenant, account)) is None:
+        wanted = list(dict.fromkeys(accounts))
+        for start in range(0, len(wanted), _BATCH):
+            some = wanted[start : start + _BATCH]
+            known = await tx.fetch_one(
+                f"SELECT COUNT(*) AS n FROM accounts WHERE tenant = ? AND id IN ({', '.join('?' * len(some))})",
+                (tenant, *some),
+            )
+            if known is None or int(known["n"]) < len(some):
                 raise AccountUnknown(
                     "expected members that are accounts of this tenant, got an id that none has", address="members"
                 )
-            await tx.execute(
+            await tx.execute_many(
                 "INSERT INTO memberships (tenant, group_id, account) VALUES (?, ?, ?)"
                 " ON CONFLICT (tenant, account, group_id) DO NOTHING",
-                (tenant, id, account),
+                [(tenant, id, account) for account in some],
             )
 
 

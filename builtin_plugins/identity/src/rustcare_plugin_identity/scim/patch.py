@@ -14,17 +14,19 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from .errors import InvalidFilter, InvalidPath, InvalidSyntax, InvalidValue, NoTarget, NotMutable
-from .filters import And, Compare, Filter, PatchPath, parse_path
+from .errors import InvalidFilter, InvalidPath, InvalidSyntax, InvalidValue, NoTarget, NotMutable, TooMany
+from .filters import Compare, Filter, PatchPath, parse_path
 from .filters.evaluate import elements
+from .same import FEW, alone, is_named, made_by, not_yet, only_primary, value_key
 from .schemas import Attribute, Kind
 from .values import Resource, attribute_value, check_schemas, check_whole, single_value
 
-__all__ = ["MAX_OPERATIONS", "PATCH_SCHEMA", "apply_patch"]
+__all__ = ["MAX_LOOKED_AT", "MAX_OPERATIONS", "PATCH_SCHEMA", "apply_patch"]
 
 PATCH_SCHEMA = "urn:ietf:params:scim:api:messages:2.0:PatchOp"
-#: Operations of one PATCH request.
+#: Operations of one PATCH request, and the values that their filters look at in all.
 MAX_OPERATIONS = 1000
+MAX_LOOKED_AT = 1_000_000
 
 
 def apply_patch(kind: Kind, resource: Resource, sent: Any) -> Resource:
@@ -32,6 +34,7 @@ def apply_patch(kind: Kind, resource: Resource, sent: Any) -> Resource:
 
     Raises:
         InvalidSyntax: it is no PatchOp message. InvalidPath, InvalidValue, NoTarget, NotMutable: an operation fails.
+        TooMany: their filters would have to look at more than `MAX_LOOKED_AT` values.
     """
     if not isinstance(sent, dict):
         raise InvalidSyntax("expected an object", address="body")
@@ -40,10 +43,11 @@ def apply_patch(kind: Kind, resource: Resource, sent: Any) -> Resource:
     if not isinstance(operations, list) or not operations or len(operations) > MAX_OPERATIONS:
         raise InvalidSyntax(f"expected a list of 1 to {MAX_OPERATIONS} Operations", address="body.Operations")
     made = copy.deepcopy(resource)
+    work = _Work()
     for operation in operations:
         if not isinstance(operation, dict):
             raise InvalidSyntax("expected an object for each operation", address="body.Operations")
-        _apply(kind, made, operation)
+        _apply(kind, made, operation, work)
     check_whole(kind, made)
     return made
 
@@ -52,7 +56,23 @@ def _field(sent: dict[str, Any], name: str) -> Any:
     return next((value for key, value in sent.items() if key.lower() == name), None)
 
 
-def _apply(kind: Kind, resource: Resource, sent: dict[str, Any]) -> None:
+class _Work:
+    """How many values the filters of a request have looked at."""
+
+    def __init__(self) -> None:
+        self._done = 0
+
+    def look_at(self, values: int, address: str) -> None:
+        self._done += values
+        if self._done > MAX_LOOKED_AT:
+            raise TooMany(
+                f"expected filters that look at {MAX_LOOKED_AT} values at most",
+                hint="select by value eq, or send fewer operations in one request",
+                address=address,
+            )
+
+
+def _apply(kind: Kind, resource: Resource, sent: dict[str, Any], work: _Work) -> None:
     verb = _field(sent, "op")
     verb = verb.lower() if isinstance(verb, str) else ""
     if verb not in ("add", "remove", "replace"):
@@ -63,10 +83,10 @@ def _apply(kind: Kind, resource: Resource, sent: dict[str, Any]) -> None:
     if verb == "remove":
         if not path:
             raise NoTarget("expected a path of what to remove, got none", address="path")
-        _Target(kind, resource, parse_path(path)).remove(value)
+        _Target(kind, resource, parse_path(path), work).remove(value)
         return
     if path:
-        _Target(kind, resource, parse_path(path)).set(verb, value)
+        _Target(kind, resource, parse_path(path), work).set(verb, value)
         return
     if not isinstance(value, dict):
         raise InvalidValue("expected an object as the value of an operation without a path", address="value")
@@ -75,7 +95,7 @@ def _apply(kind: Kind, resource: Resource, sent: dict[str, Any]) -> None:
         found = None if path is None else kind.find(path.path)
         if path is None or found is None or (found.last is not None and found.last.mutability == "readOnly"):
             continue
-        _Target(kind, resource, path).set(verb, inner)
+        _Target(kind, resource, path, work).set(verb, inner)
 
 
 def _path_of(name: str) -> PatchPath | None:
@@ -89,11 +109,12 @@ def _path_of(name: str) -> PatchPath | None:
 class _Target:
     """What a path leads to in a resource. `_holder` is the resource itself or its extension's object."""
 
-    def __init__(self, kind: Kind, resource: Resource, path: PatchPath) -> None:
+    def __init__(self, kind: Kind, resource: Resource, path: PatchPath, work: _Work) -> None:
         found = kind.find(path.path)
         if found is None:
             raise InvalidPath("expected an attribute of the schema, got another name", address=f"path:{path.place}")
         self._kind = kind
+        self._work = work
         self._resource = resource
         self._path = path
         self._container = found.container
@@ -143,10 +164,11 @@ class _Target:
         for name, inner in value.items():
             known = extension.attribute(name)
             if known is not None and known.mutability != "readOnly":
-                _Target(self._kind, self._resource, parse_path(f"{extension.id}:{known.name}")).set(verb, inner)
+                path = parse_path(f"{extension.id}:{known.name}")
+                _Target(self._kind, self._resource, path, self._work).set(verb, inner)
 
     def _set_attribute(self, verb: str, holder: Resource, attribute: Attribute, value: Any) -> None:
-        value = _alone(attribute, value)
+        value = alone(attribute, value)
         made = attribute_value(attribute, value)
         if made is None:
             if verb == "replace":
@@ -154,9 +176,9 @@ class _Target:
             return
         have = holder.get(attribute.name)
         if attribute.multi and verb == "add" and have is not None:
-            fresh = _fresh(have, made)
-            _only_primary(have, fresh)
-            have.extend(fresh)
+            more = not_yet(have, made)
+            only_primary(have, more)
+            have.extend(more)
         elif attribute.type == "complex" and not attribute.multi and have is not None:
             have.update(made)
             if isinstance(value, dict):
@@ -172,7 +194,7 @@ class _Target:
                 have.pop(sub.name, None)
 
     def _set_sub(self, verb: str, holder: Resource, attribute: Attribute, sub: Attribute, value: Any) -> None:
-        made = attribute_value(sub, _alone(sub, value))
+        made = attribute_value(sub, alone(sub, value))
         if attribute.multi:
             items = holder.get(attribute.name)
             if not items:
@@ -195,7 +217,7 @@ class _Target:
         items = holder.get(attribute.name) or []
         chosen = self._chosen(items, attribute, filter_)
         if not chosen:
-            fresh = _made_by(filter_, attribute) if verb == "add" else None
+            fresh = made_by(filter_, attribute) if verb == "add" else None
             if fresh is None:
                 raise NoTarget("expected a value that the filter selects, got none", address=self._address)
             items = holder.setdefault(attribute.name, [])
@@ -203,7 +225,7 @@ class _Target:
             chosen = [fresh]
         sub = self._sub
         if sub is not None:
-            self._assign(items, chosen, sub, attribute_value(sub, _alone(sub, value)))
+            self._assign(items, chosen, sub, attribute_value(sub, alone(sub, value)))
         else:
             made = single_value(attribute, value[0] if isinstance(value, list) and len(value) == 1 else value)
             if made is None:
@@ -215,7 +237,7 @@ class _Target:
                 for item in chosen:
                     self._renew(verb, item, attribute, made)
                 if made.get("primary") is True:
-                    _only_primary([item for item in items if item is not chosen[0]], [made])
+                    only_primary([item for item in items if item is not chosen[0]], [made])
         self._without_empty(holder, attribute)
 
     def _renew(self, verb: str, item: dict[str, Any], attribute: Attribute, made: dict[str, Any]) -> None:
@@ -241,7 +263,7 @@ class _Target:
         if sub.name == "primary" and made is True:
             if len(chosen) > 1:
                 raise InvalidValue("expected at most one primary value, got more", address=self._address)
-            _only_primary([item for item in items if item is not chosen[0]], [{"primary": True}])
+            only_primary([item for item in items if item is not chosen[0]], [{"primary": True}])
 
     # remove
 
@@ -265,13 +287,15 @@ class _Target:
                 raise NoTarget("expected a value that the filter selects, got none", address=self._address)
             if self._sub is not None:
                 self._assign(items, chosen, self._sub, None)
+                self._without_empty(holder, attribute)
             else:
                 self._take_out(items, chosen)
-            self._without_empty(holder, attribute)
+                if not items:
+                    del holder[attribute.name]
         elif self._sub is not None:
             self._remove_sub(holder, attribute, self._sub)
-        elif attribute.multi and value not in (None, [], ""):
-            self._remove_named(holder, attribute, value)
+        elif attribute.multi and value is not None:
+            self._remove_named(holder, attribute, value)  # an empty list names nobody: it does not mean all
         else:
             del holder[attribute.name]
         if self._container and not holder:
@@ -291,15 +315,15 @@ class _Target:
         items = holder[attribute.name]
         by_value: dict[str, list[Any]] = {}
         for item in items:
-            by_value.setdefault(_value_key(item), []).append(item)
+            by_value.setdefault(value_key(item), []).append(item)
         named = attribute_value(attribute, value) or ()
-        if sum(not _value_key(wanted) for wanted in named) > _FEW:
+        if sum(not value_key(wanted) for wanted in named) > FEW:
             raise InvalidValue("expected the value of each that is to be removed", address=self._address)
         gone = [
             item
             for wanted in named
-            for item in (by_value.get(_value_key(wanted), ()) if _value_key(wanted) else items)
-            if _is_named(attribute, item, wanted)
+            for item in (by_value.get(value_key(wanted), ()) if value_key(wanted) else items)
+            if is_named(attribute, item, wanted)
         ]
         self._take_out(items, gone)
         self._without_empty(holder, attribute)
@@ -317,6 +341,7 @@ class _Target:
             sub = attribute.sub(filter_.path.name)
             if sub is not None and str(filter_.path) == sub.name and sub.type == "string" and sub.case_exact:
                 return [item for item in items if item.get(sub.name) == filter_.value]
+        self._work.look_at(len(items), self._address)
         try:
             fits: Callable[[Any], bool] = elements(filter_, attribute)
         except InvalidFilter as error:
@@ -335,77 +360,3 @@ class _Target:
             holder[attribute.name] = items
         else:
             del holder[attribute.name]
-
-
-def _only_primary(others: list[Any], fresh: list[Any]) -> None:
-    """When a fresh value is primary, no other stays so (RFC 7644, section 3.5.2)."""
-    if any(isinstance(item, dict) and item.get("primary") is True for item in fresh):
-        for item in others:
-            if isinstance(item, dict) and item.get("primary") is True:
-                item["primary"] = False
-
-
-#: Up to here comparing one by one is cheaper than to hash what is there.
-_FEW = 16
-
-
-def _fresh(have: list[Any], made: list[Any]) -> list[Any]:
-    """Those that are not there yet, each once."""
-    if len(made) <= _FEW:
-        return [item for place, item in enumerate(made) if item not in have and item not in made[:place]]
-    seen = {_hashable(item) for item in have}
-    found = []
-    for item in made:
-        known = _hashable(item)
-        if known not in seen:
-            seen.add(known)
-            found.append(item)
-    return found
-
-
-def _hashable(item: Any) -> Any:
-    return frozenset(item.items()) if isinstance(item, dict) else item
-
-
-def _alone(attribute: Attribute, value: Any) -> Any:
-    """What a client means that writes a single value as a list of one, or as an object that has it as its `value`."""
-    if attribute.multi:
-        return value
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if attribute.type != "complex" and isinstance(value, dict) and "value" in value:
-        return value["value"]
-    return value
-
-
-def _value_key(item: Any) -> str:
-    """By what values are found again: their `value`, in any case; empty for what has none."""
-    return str(item.get("value", "") if isinstance(item, dict) else item).casefold()
-
-
-def _is_named(attribute: Attribute, item: Any, wanted: Any) -> bool:
-    """Whether an item is the one that a client names. How it is shown, and where it is, does not make it another one."""
-    if not isinstance(item, dict) or not isinstance(wanted, dict):
-        return bool(item == wanted)
-    beside = {"display", "$ref"} if "value" in wanted else {"display"}
-    names = [name for name in wanted if name not in beside]
-    return bool(names) and all(_same(attribute.sub(name), item.get(name), wanted[name]) for name in names)
-
-
-def _same(sub: Attribute | None, have: Any, wanted: Any) -> bool:
-    if sub is not None and not sub.case_exact and isinstance(have, str) and isinstance(wanted, str):
-        return have.casefold() == wanted.casefold()
-    return bool(have == wanted)
-
-
-def _made_by(filter_: Filter, attribute: Attribute) -> dict[str, Any] | None:
-    """The value that a filter of `eq` alone describes, or None."""
-    if attribute.type != "complex":
-        return None
-    made: dict[str, Any] = {}
-    for part in filter_.items if isinstance(filter_, And) else (filter_,):
-        sub = attribute.sub(part.path.name) if isinstance(part, Compare) and part.operator == "eq" else None
-        if sub is None or not isinstance(part, Compare) or part.value is None:
-            return None
-        made[sub.name] = single_value(sub, part.value)
-    return made
