@@ -35,6 +35,7 @@ from rustcare_kernel.context import decode_as
 from rustcare_kernel.errors import StartFailed
 
 from ._contract import Code, Host
+from ._defaults import completer
 from ._resources import PackageResources
 
 __all__ = ["PythonInstance", "PythonRuntime"]
@@ -284,6 +285,7 @@ def _answering(
     method: Callable[[Message[Any]], Coroutine[Any, Any, Any]], wanted: Any, status: int, address: str
 ) -> Callable[[Message[Any]], Coroutine[Any, Any, Any]]:
     """A route's handler: the body becomes the type that it asks for, and what it returns an `HttpResponse`."""
+    complete = completer(wanted) if wanted is not None else None
 
     async def answer(message: Message[Any]) -> HttpResponse:
         request = message.data
@@ -292,6 +294,8 @@ def _answering(
             message = replace(message, data=request)
         if wanted is not None:
             request.content = content_of(request, wanted, _from_json, _from_form)
+            if complete is not None:
+                complete(request.content)
         found = await method(message)
         if type(found) is HttpResponse:
             return found
