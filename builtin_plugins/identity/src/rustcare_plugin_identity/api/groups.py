@@ -7,6 +7,7 @@ from rustcare_sdk.contracts import identity as c
 from rustcare_sdk.contracts.http import HttpRequest
 
 from rustcare_plugin_identity import accounts
+from rustcare_plugin_identity.accounts.infos import group_info
 from rustcare_plugin_identity.accounts.roles import BUILT_IN
 from rustcare_plugin_identity.errors import GroupUnknown
 
@@ -45,7 +46,7 @@ class GroupRoutes(ApiBase):
     @reads(_ONE, "Read a group", GROUP)
     async def api_group(self, message: Request) -> c.GroupInfo:
         """One group."""
-        return _info(await self._api_group(message))
+        return group_info(await self._api_group(message))
 
     @changes("PATCH", _ONE, "Change a group", GROUP)
     async def api_group_change(self, message: Message[HttpRequest[GroupChanges]]) -> c.GroupInfo:
@@ -71,7 +72,7 @@ class GroupRoutes(ApiBase):
         """The group as it was; its members lose its roles at once."""
         group = await self._api_group(message, write=True)
         await self.ctx.request(c.GROUP_PUT, c.GroupRequest(group.id, delete=True), type=c.GroupsReply)
-        return _info(group)
+        return group_info(group)
 
     @changes("PUT", f"{_ONE}/members/{{account}}", "Add a member to a group", GROUP)
     async def api_group_join(self, message: Request) -> c.GroupInfo:
@@ -105,17 +106,3 @@ class GroupRoutes(ApiBase):
     async def _api_put_group(self, asked: c.GroupRequest) -> c.GroupInfo:
         reply: c.GroupsReply = await self.ctx.request(c.GROUP_PUT, asked, type=c.GroupsReply)
         return reply.groups[0]
-
-
-def _info(group: accounts.Group) -> c.GroupInfo:
-    return c.GroupInfo(
-        group.id,
-        group.tenant,
-        group.name,
-        list(group.roles),
-        list(group.members),
-        group.version,
-        group.external_id,
-        group.created,
-        group.updated,
-    )

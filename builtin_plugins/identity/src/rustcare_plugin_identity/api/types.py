@@ -11,7 +11,6 @@ __all__ = [
     "AccountChanges",
     "BreakGlass",
     "Delegation",
-    "Group",
     "GroupChanges",
     "Invitation",
     "Me",
@@ -187,17 +186,3 @@ class TenantChanges:
     hosts: list[str] | None = None
     settings: dict[str, Any] | None = None
     version: int = 0
-
-
-@dataclass(frozen=True)
-class Group:
-    """A group with its members, who hold its roles. `version` grows with every change."""
-
-    id: str
-    name: str
-    roles: list[str] = field(default_factory=list)
-    members: list[str] = field(default_factory=list)
-    external_id: str = ""
-    created: float = 0.0
-    updated: float = 0.0
-    version: int = 1

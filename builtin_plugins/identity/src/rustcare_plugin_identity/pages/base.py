@@ -128,7 +128,7 @@ def says(error: RustCareError) -> str:
     """What a person is told of an error. Never a text that could hold what somebody typed."""
     if error.code == "identity.password-refused":  # "expected …, got …": the first half is the rule
         rule = error.message.removeprefix("expected ").partition(", got")[0]
-        return f"It must be {rule}: {error.hint}." if rule.startswith("a ") else f"It must have {rule}: {error.hint}."
+        return f"The password must {'be' if rule.startswith('a ') else 'have'} {rule}: {error.hint}."
     if error.code in ("identity.last-factor", "identity.invalid-account", "identity.elevation-invalid"):
         wanted = error.message.removeprefix("expected ").partition(", got")[0]
         text = error.hint or (f"give {wanted}" if wanted != error.message else wanted)

@@ -17,6 +17,7 @@ from rustcare_sdk.errors import RustCareError
 
 from rustcare_plugin_identity.accounts import Account
 from rustcare_plugin_identity.errors import LoginFailed
+from rustcare_plugin_identity.sessions.devices import device_name
 
 from .base import AT_ONCE, SECOND, PageServices, page_route, says, status_of
 from .browser import client_of
@@ -81,7 +82,9 @@ class FactorPages(PageServices):
     async def passkey_page(self, message: Message[HttpRequest[None]]) -> HttpResponse:
         """The button that makes a passkey."""
         account = await self.own_account(message)
-        return await self.proof_first(message.data, account) or await self._passkey(message.data, account)
+        return await self.proof_first(message.data, account) or await self._passkey(
+            message.data, account, _device(message.data)
+        )
 
     @page_route("POST", "/account/passkey", aal=0, fresh=_SEND)
     async def passkey_send(self, message: Message[HttpRequest[NewPasskeyForm]]) -> HttpResponse:
@@ -299,3 +302,9 @@ class FactorPages(PageServices):
                 request, "The name was not changed", says(error), status=status_of(error), links=(("/account", "Back"),)
             )
         return self.go(request, "/account", query={"done": "renamed"})
+
+
+def _device(request: HttpRequest[Any]) -> str:
+    """A name for what somebody is at, as far as it is known: one that they need not type."""
+    name = device_name(client_of(request).agent)
+    return "" if name == device_name("") else name
