@@ -93,7 +93,8 @@ def test_rate_limits(tmp_path: Path) -> None:
     """Two requests pass and the third does not; what the answers say of it is as printed."""
     port = _free_port()
     with _server(tmp_path, port) as reader:
-        reader.do(Step("rustcare key create board --create | tail -1 > board.key", ()), "the test")
+        reader.do(Step("rustcare key create board --create --out board.key", ()), "the test")
+        reader.do(Step('echo "X-API-Key: $(cat board.key)" > board.header', ()), "the test")
         reader.follow(_page("rate-limits.md", **{"localhost:8080": f"localhost:{port}"}))
 
 
@@ -135,7 +136,7 @@ def test_emergency_access(tmp_path: Path) -> None:
         }
         for name, (principal, session) in people.items():
             token = ask("identity.token.issue", {"session": session}, principal)["access_token"]
-            (reader.folder / f"{name}.token").write_text(token)
+            (reader.folder / f"{name}.header").write_text(f"Authorization: Bearer {token}")
         shown = ""
         for block in _page("emergency-access.md", **{"https://clinic.example.org": url}):
             for step in block.steps:

@@ -178,7 +178,7 @@ async def _tell(kernel: Kernel, socket: Path, data: Path, bare: bool, json: bool
             note("This is plain http: browsers of other machines cannot sign in. Put TLS in front, or configure it.")
     for item in plugins:
         if item.id == GATEWAY and item.state != "active" and item.enabled:
-            say(f"The front door is not open: {item.reason}", "red")
+            say(f"The front door is not open: {item.reason or f'its plugin is {item.state}'}", "red")
             note("If its port is taken, choose another: rustcare up --http 127.0.0.1:PORT")
     if setup:
         _show_setup(setup)
@@ -206,11 +206,16 @@ def _show_setup(link: str) -> None:
 async def _setup_link(kernel: Kernel, url: str) -> str:
     """The one-time link for the first administrator, empty when there is one, or nobody who could tell."""
     from rustcare_sdk.contracts.identity import SETUP_LINK, SetupReply, SetupRequest
-    from rustcare_sdk.errors import NoProvider
+    from rustcare_sdk.errors import NoProvider, RustCareError
+
+    from ._render import note
 
     try:
         found: SetupReply = await kernel.request(SETUP_LINK, SetupRequest(), timeout=30, type=SetupReply)
     except NoProvider:
+        return ""
+    except RustCareError as error:  # no reason to stop a kernel that serves otherwise
+        note(f"Whether there is an administrator yet could not be asked: {error.message} ({error.code})", "yellow")
         return ""
     return f"{url}{found.link}" if found.link.startswith("/") else found.link
 
