@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import sqlite3
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,10 @@ from rustcare_kernel.control import ControlError, ControlServer, DigestNotConsen
 from rustcare_kernel.errors import PluginUnknown
 from rustcare_kernel.package._layout import write_layout_tar
 from rustcare_sdk.contracts.plugin import CONTROL, ControlReply, ControlRequest
-from rustcare_sdk.errors import NoProvider
+from rustcare_sdk.errors import AuditUnavailable, DeadlineExceeded, NoProvider
 
 from .plugins import Board, package, quiet
+from .recorder import recorder
 
 
 async def command(kernel: Any, method: str, package: bytes = b"", **params: Any) -> Any:
@@ -92,3 +95,52 @@ async def test_a_wheel_comes_as_bytes_too(tmp_path: Path, desk: Board) -> None:
     async with quiet(tmp_path / "data") as kernel, ControlServer(kernel):
         seen = await command(kernel, "plugin.inspect", file.getvalue())
         assert (seen["id"], seen["digest"]) == (made.id, made.digest)
+
+
+async def test_what_was_begun_is_brought_to_its_end(tmp_path: Path, desk: Board) -> None:
+    """A restart whose caller's deadline passes in the middle goes on, and is on record with what became of it."""
+    async with quiet(tmp_path) as kernel, ControlServer(kernel):
+        await kernel.install(recorder(), consent=True)
+        await kernel.install(package(), consent=True)
+        gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        desk.on["acme.sample", "1.0.0", "start"] = lambda: asyncio.shield(gate)
+        asked = ControlRequest("plugin.restart", {"id": "acme.sample"})
+        with pytest.raises(DeadlineExceeded):
+            await kernel.request(CONTROL, asked, principal="user/1", timeout=0.1)
+        assert kernel.plugin("acme.sample").state != "active"
+        gate.set_result(None)
+        rows: list[dict[str, Any]] = []
+        async with asyncio.timeout(10):
+            while not rows or rows[0]["outcome"] is None:
+                rows = await kernel.request("recorder.entries")
+                rows = [row for row in rows if row["action"] == "control.plugin.restart"]
+        assert [(row["outcome"], row["principal"]) for row in rows] == [("success", "user/1")]
+        assert kernel.plugin("acme.sample").state == "active"
+
+
+async def test_a_stop_that_is_not_on_record_stops_nothing(tmp_path: Path, desk: Board) -> None:
+    """When the entry of the command cannot be written the kernel goes on."""
+    stopped: list[bool] = []
+    async with quiet(tmp_path) as kernel, ControlServer(kernel, stop=lambda: stopped.append(True)):
+        await kernel.install(recorder(), consent=True)
+        with sqlite3.connect(tmp_path / "kernel.sqlite3") as other:
+            other.execute("CREATE TRIGGER full BEFORE INSERT ON audit_journal BEGIN SELECT RAISE(ABORT, 'full'); END")
+        other.close()
+        with pytest.raises(AuditUnavailable):
+            await command(kernel, "system.stop")
+        told = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(0.3, told.set_result, None)  # a stop is put off until the answer is out
+        await told
+        assert stopped == []
+        with sqlite3.connect(tmp_path / "kernel.sqlite3") as other:
+            other.execute("DROP TRIGGER full")
+        other.close()
+
+
+async def test_what_a_killed_process_left_of_an_upload_goes(tmp_path: Path, desk: Board) -> None:
+    """A package that was being read when the process was killed does not lie in the data folder for ever."""
+    left = tmp_path / "upload-abc"
+    left.mkdir()
+    (left / "package.tar").write_bytes(b"x")
+    async with quiet(tmp_path) as kernel, ControlServer(kernel):
+        assert not left.exists()

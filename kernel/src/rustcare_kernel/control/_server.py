@@ -83,7 +83,7 @@ class ControlServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._server is not None
-        self._on_bus.close()
+        await self._on_bus.close()
         self._server.close()
         for task in self._tasks:
             task.cancel()
