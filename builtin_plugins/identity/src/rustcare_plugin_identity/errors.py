@@ -70,7 +70,7 @@ class LastAdministrator(RustCareError):
 
 
 class AdministratorsOnly(RustCareError):
-    """This concerns an account, group or role that may do everything: only a caller who may do so too changes it."""
+    """This concerns an account, group or role that looks after the system: only a caller who may do so too changes it."""
 
     code = "identity.administrators-only"
 

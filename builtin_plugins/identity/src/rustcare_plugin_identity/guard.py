@@ -1,6 +1,7 @@
-"""Who may do everything is out of reach for who may not: else the right to write accounts would be the right to all.
+"""Who looks after the system is out of reach for who does not: else the right to write accounts would be the right to all.
 
-Whoever may write accounts could otherwise set an administrator's password, or give themselves the role.
+Whoever may write accounts could otherwise set an administrator's password, or give themselves the role. That goes for every
+scope of administration: who may install plugins may do everything with a plugin of their own.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from .errors import AdministratorsOnly
 
 __all__ = ["ADMIN", "Guard"]
 
-#: The scope that includes every other.
+#: The scope that includes every other; those below it are administration too.
 ADMIN = "admin"
 
 
@@ -23,22 +24,26 @@ class Guard:
     def __init__(self, accounts: Accounts, tenant: str, scopes: Iterable[str]) -> None:
         self._accounts = accounts
         self._tenant = tenant
-        self._admin = any(grants(scope, ADMIN) for scope in scopes)
+        self._held = tuple(scopes)
 
     def give(self, roles: Iterable[str]) -> None:
         """May the caller give these roles, or change who has them?"""
-        if not self._admin and ADMIN in self._accounts.scopes_of(self._tenant, list(roles)):
-            raise AdministratorsOnly(
-                "expected a caller with the scope admin, since a role gives it, got one without",
-                hint="let an administrator do it",
-            )
+        for scope in self._accounts.scopes_of(self._tenant, list(roles)):
+            if scope.partition(".")[0] == ADMIN and not self._holds(scope):
+                raise AdministratorsOnly(
+                    f"expected a caller with the scope {scope}, since a role gives it, got one without",
+                    hint="let an administrator do it",
+                )
 
     async def change(self, account: Account | None) -> None:
         """May the caller change this account? (None: there is none, so there is nothing to guard.)"""
-        if not self._admin and account is not None:
+        if account is not None and not self._holds(ADMIN):
             self.give(await self._accounts.roles_of(account))
 
     def change_group(self, group: Group | None) -> None:
         """May the caller change this group, or who is in it?"""
         if group is not None:
             self.give(group.roles)
+
+    def _holds(self, scope: str) -> bool:
+        return any(grants(held, scope) for held in self._held)
