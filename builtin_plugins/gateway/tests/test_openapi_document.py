@@ -57,6 +57,23 @@ def test_types_become_components() -> None:
     assert "$defs" not in str(document)
 
 
+def test_types_of_one_name_are_told_apart_by_all_that_they_are_made_of() -> None:
+    """Also within one plugin, and where only what they lead to differs; the same type stands there once."""
+
+    def bed(ward: dict[str, Any]) -> dict[str, Any]:
+        return {"$ref": "#/$defs/Bed", "$defs": {**BED["$defs"], "Ward": ward}}
+
+    wards = [{"type": "string"}, {"type": "integer"}, {"type": "boolean"}, {"type": "string"}]
+    rows = [row("GET", f"/{number}", answer=bed(ward)) for number, ward in enumerate(wards)]
+    document = document_of(rows, "1.0.0")
+    schemas = document["components"]["schemas"]
+    for number, ward in enumerate(wards):
+        answer = document["paths"][f"/{number}"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+        inner = schemas[answer["$ref"].rpartition("/")[2]]["properties"]["ward"]["$ref"]
+        assert schemas[inner.rpartition("/")[2]] == ward
+    assert len(schemas) == 1 + 2 * 3
+
+
 def test_an_operation_says_what_it_takes_and_answers() -> None:
     """Parameters of path and query, body, security, and every status: its own, those it raises, those of the gateway."""
     document = document_of(

@@ -1,11 +1,13 @@
 """The OpenAPI 3.1 document, made of what routes declare: types as JSON Schemas, what callers need, every status that can occur.
 
-A schema's `$defs` become components. Two plugins may have types of one name: the second gets its plugin's name before its own.
+A schema's `$defs` become components. Two types may have one name: the second gets its plugin's name before its own, and then
+a number. Types are the same when they and all that they are made of say the same.
 """
 
 from __future__ import annotations
 
 import http
+import itertools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -49,23 +51,39 @@ _ALWAYS = (400, 404, 405, 408, 414, 421, 429, 431, 500, 502, 503, 504)
 _REFERENCE = "#/$defs/"
 
 
+class _Components:
+    """The schemas of a document, each under a name of its own."""
+
+    def __init__(self) -> None:
+        self.schemas: dict[str, Any] = {"Problem": PROBLEM}
+        self._meant: dict[str, Any] = {"Problem": None}
+
+    def name(self, name: str, plugin: str, meant: Any) -> str:
+        """Under which name a type stands: one that means the same, or one that is free."""
+        own = f"{re.sub(r'[^A-Za-z0-9]+', '_', plugin)}_{name}"
+        for candidate in itertools.chain((name, own), (f"{own}_{number}" for number in itertools.count(2))):
+            if self._meant.setdefault(candidate, meant) == meant:
+                return candidate
+        raise AssertionError("there is always a number more")
+
+
 def document_of(rows: Iterable[RouteRow], version: str) -> dict[str, Any]:
     """The document of the routes that are not hidden, without `servers`."""
-    schemas: dict[str, Any] = {"Problem": PROBLEM}
+    components = _Components()
     paths: dict[str, dict[str, Any]] = {}
     tags: set[str] = set()
     for row in rows:
         if row.hidden:
             continue
         tags.add(row.plugin)
-        paths.setdefault(_path(row.path), {})[row.method.lower()] = _operation(row, schemas)
+        paths.setdefault(_path(row.path), {})[row.method.lower()] = _operation(row, components)
     return {
         "openapi": "3.1.0",
         "info": {"title": "RustCare", "version": version},
         "tags": [{"name": name} for name in sorted(tags)],
         "paths": dict(sorted(paths.items())),
         "components": {
-            "schemas": dict(sorted(schemas.items())),
+            "schemas": dict(sorted(components.schemas.items())),
             "securitySchemes": SCHEMES,
             "responses": {str(status): _problem(status) for status in sorted({*_ALWAYS, 401, 403, 411, 413, 415, 422})},
         },
@@ -77,7 +95,7 @@ def _path(path: str) -> str:
     return re.sub(r"\{([a-z0-9_]+)\.\.\.\}", r"{\1}", path)
 
 
-def _operation(row: RouteRow, schemas: dict[str, Any]) -> dict[str, Any]:
+def _operation(row: RouteRow, components: _Components) -> dict[str, Any]:
     name = row.service.removeprefix("http.route.") or f"{row.plugin}.{row.method.lower()}{row.path}"
     found: dict[str, Any] = {
         "operationId": re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_"),
@@ -90,7 +108,7 @@ def _operation(row: RouteRow, schemas: dict[str, Any]) -> dict[str, Any]:
             ),
             *({"name": name, "in": "query", "schema": {"type": "string"}} for name in row.query),
         ],
-        "responses": _responses(row, schemas),
+        "responses": _responses(row, components),
         "security": [] if row.public else _SECURITY,
     }
     if row.summary:
@@ -101,7 +119,7 @@ def _operation(row: RouteRow, schemas: dict[str, Any]) -> dict[str, Any]:
     if needs:
         found["description"] = f"Needs {', '.join(needs)}."
     if row.body:
-        schema = _hoisted(row.body, row.plugin, schemas)
+        schema = _hoisted(row.body, row.plugin, components)
         media = row.media_types or ("application/json", FORM)
         found["requestBody"] = {"required": True, "content": {item: {"schema": schema} for item in media}}
     elif row.media_types:
@@ -111,10 +129,10 @@ def _operation(row: RouteRow, schemas: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _responses(row: RouteRow, schemas: dict[str, Any]) -> dict[str, Any]:
+def _responses(row: RouteRow, components: _Components) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": _phrase(row.status)}
     if row.answer:
-        schema = _hoisted(row.answer, row.plugin, schemas)
+        schema = _hoisted(row.answer, row.plugin, components)
         answer["content"] = {media: {"schema": schema} for media in row.produces or ("application/json",)}
     elif row.produces and row.status != 204:
         answer["content"] = {media: {} for media in row.produces}
@@ -165,20 +183,33 @@ def _phrase(status: int) -> str:
         return "An answer"
 
 
-def _hoisted(schema: Mapping[str, Any], plugin: str, schemas: dict[str, Any]) -> Any:
+def _hoisted(schema: Mapping[str, Any], plugin: str, components: _Components) -> Any:
     """A schema without `$defs`, which go into the components."""
     definitions = schema.get("$defs", {})
-    names = {name: _name(name, definition, plugin, definitions, schemas) for name, definition in definitions.items()}
+    names = {name: components.name(name, plugin, _closure(name, definitions)) for name in definitions}
     for name, definition in definitions.items():
-        schemas[names[name]] = _moved(definition, names)
+        components.schemas[names[name]] = _moved(definition, names)
     return _moved({key: value for key, value in schema.items() if key != "$defs"}, names)
 
 
-def _name(name: str, definition: Any, plugin: str, definitions: Mapping[str, Any], schemas: dict[str, Any]) -> str:
-    same = {other: other for other in definitions}
-    if name not in schemas or schemas[name] == _moved(definition, same):
-        return name
-    return f"{re.sub(r'[^A-Za-z0-9]+', '_', plugin)}_{name}"
+def _closure(name: str, definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """A definition and all those that it leads to."""
+    found: dict[str, Any] = {}
+    wanted = [name]
+    while wanted:
+        one = wanted.pop()
+        if one not in found and one in definitions:
+            found[one] = definitions[one]
+            wanted += _references(definitions[one])
+    return found
+
+
+def _references(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        own = value.get("$ref")
+        here = [own[len(_REFERENCE) :]] if isinstance(own, str) and own.startswith(_REFERENCE) else []
+        return here + [name for item in value.values() for name in _references(item)]
+    return [name for item in value for name in _references(item)] if isinstance(value, (list, tuple)) else []
 
 
 def _moved(value: Any, names: Mapping[str, str]) -> Any:
