@@ -189,6 +189,36 @@ async def test_a_raised_session_has_another_credential_and_everybody_forgets_the
         assert again.aal == 2, "proving less again takes nothing away"
 
 
+async def test_a_session_that_is_older_than_the_level_it_is_raised_to_may_last_is_not_over_by_that() -> None:
+    """The limit of the higher level counts from the proof; that of the level it began with still ends it."""
+    day = 86_400.0
+    settings = {"sessions": {"aal1": {"absolute": 10 * day, "idle": 10 * day}}}
+    async with identity_plugin({"settings": settings}) as h:
+        session, _ = await signed_in(h, await person(h))
+        h.advance(2 * day)
+        raised, credential = await sessions_of(h).raise_aal(session.id, 2, ["otp"])
+        assert raised.expires_at(sessions_of(h).limits("default", 2)) == h.now.timestamp() + 43_200
+        assert (await authenticated(h, credential)).aal == 2
+        for _ in range(24):
+            h.advance(1_799)
+            await authenticated(h, credential)
+        raised, credential = await sessions_of(h).raise_aal(session.id, 1, ["pwd"])
+        assert (raised.aal, raised.authenticated) == (2, h.now.timestamp()), "a password is fresh proof, of AAL1"
+        h.advance(43_200 - 24 * 1_799)
+        await refused(h, credential)
+
+
+async def test_a_password_does_not_bring_back_a_level_that_has_worn_off() -> None:
+    """It proves AAL1; the second factor was long ago."""
+    async with identity_plugin() as h:
+        session, _ = await signed_in(h, await person(h), aal=2)
+        await h.database.execute(
+            "UPDATE sessions SET authenticated = authenticated - 43200 WHERE id = ?", (session.id,)
+        )
+        raised, _ = await sessions_of(h).raise_aal(session.id, 1, ["pwd"])
+        assert raised.aal == 1
+
+
 async def test_an_ended_session_is_not_raised() -> None:
     """Whoever was fast enough to end it has ended it."""
     async with identity_plugin() as h:

@@ -186,6 +186,21 @@ async def test_whatever_ends_the_account_or_its_sessions_ends_its_families(how: 
         assert caught.value.code == REFUSED
 
 
+async def test_tightening_a_tenant_holds_for_families_that_there_are() -> None:
+    """Its absolute limit counts from their beginning, as that of sessions does."""
+    async with identity_plugin() as h:
+        ann = await person(h)
+        token = (await begun(h, ann)).refresh_token
+        h.advance(3_000)
+        token = (await refresh(h, token)).refresh_token
+        settings = {"tokens": {"refresh_absolute": 3_600, "refresh_idle": 3_600}}
+        await h.plugin.tenants.put(identity.TenantRequest("default", settings=settings))  # type: ignore[attr-defined]
+        h.advance(599)
+        token = (await refresh(h, token)).refresh_token
+        h.advance(1)
+        assert await refused(h, token) == REFUSED
+
+
 async def test_tokens_keep_the_session_awake_in_which_they_are_made_and_sleep_with_it() -> None:
     """Refreshing is use of the session; when the session has timed out, there is nothing to refresh."""
     async with identity_plugin() as h:

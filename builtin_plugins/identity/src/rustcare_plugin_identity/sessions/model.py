@@ -50,7 +50,8 @@ class Session(msgspec.Struct, frozen=True):
         """When it ends, however much it is used."""
         if self.kind == "token":
             return self.expires
-        return min(self.expires, self.created + limits.absolute)
+        # A session may be older than the level that it was raised to may last: that counts from the proof.
+        return min(self.expires, max(self.created, self.authenticated) + limits.absolute)
 
     def idle_at(self, limits: Limits) -> float:
         """When it ends unless it is used. Tokens have limits of their own (`tokens.refresh`)."""

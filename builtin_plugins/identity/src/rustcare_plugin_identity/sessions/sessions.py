@@ -163,16 +163,20 @@ class Sessions:
             if row is None:
                 raise SessionUnknown("the session has ended", hint="sign in again")
             before = session_of(row)
+            limits = self.limits(before.tenant, before.aal)
+            level = before.level(limits, now)
             session = replace(
                 before,
-                aal=max(aal, before.aal),
+                aal=max(aal, level),
                 amr=tuple(dict.fromkeys((*before.amr, *amr))),
                 authenticated=now,
                 seen=now,
+                # Proof of less than there is does not put off the end of what there is.
+                expires=before.expires if aal >= level else before.expires_at(limits),
             )
             await tx.execute(
-                "UPDATE sessions SET credential = ?, aal = ?, amr = ?, authenticated = ?, seen = ? WHERE id = ?",
-                (digest_of(credential), session.aal, " ".join(session.amr), now, now, id),
+                "UPDATE sessions SET credential = ?, aal = ?, amr = ?, authenticated = ?, seen = ?, expires = ? WHERE id = ?",
+                (digest_of(credential), session.aal, " ".join(session.amr), now, now, session.expires, id),
             )
             told = [await self._revocations.note(tx, "credential", row["credential"], session.tenant)]
         await self._tell(told)

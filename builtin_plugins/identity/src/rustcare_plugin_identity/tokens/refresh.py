@@ -173,7 +173,8 @@ class Families:
         family, session, generation, successor = genuine
         if not family.ended and not await allowed(session, family):
             raise _refused()
-        idle = self.lifetimes(session.tenant).refresh_idle
+        lifetimes = self.lifetimes(session.tenant)
+        idle, absolute = lifetimes.refresh_idle, session.created + lifetimes.refresh_absolute
         now = self._time()
         told: list[Revocation] = []
         outcome: Literal["won", "grace", "reused", "refused"] = "refused"
@@ -181,6 +182,7 @@ class Families:
             row = await tx.fetch_one("SELECT * FROM families WHERE id = ?", (family.id,))
             if row is not None:
                 family = _family(row)
+                family = msgspec.structs.replace(family, expires=min(family.expires, absolute))
                 outcome = _outcome(family, generation, now, idle, self._grace)
             if outcome == "won" and not await tx.execute(
                 "UPDATE families SET generation = generation + 1, rotated = ? WHERE id = ? AND generation = ? AND ended = 0",
