@@ -66,9 +66,12 @@ async def test_links_are_not_asked_for_without_end() -> None:
         assert (answers[-1].status, "Wait " in answers[-1].text) == (429, True)
 
 
-async def test_without_a_mail_server_an_administrator_changes_it() -> None:
-    """No form is offered that cannot do anything."""
-    async with identity_plugin() as h:
+async def test_without_a_mail_server_no_form_is_offered_that_cannot_do_anything() -> None:
+    """Nobody types an address for a link that cannot be sent; they are told whom to ask."""
+    async with identity_plugin({"settings": {"registration": "open"}}) as h:
+        for path in ("/recover", "/register"):
+            page = await h.http("GET", path)
+            assert (page.status, "<form" in page.text, "Ask an administrator" in page.text) == (503, False, True)
         _, credential = await signed_in(h, await person(h))
         caller = await caller_of(h, credential)
         assert 'href="/account/email"' not in (await h.http("GET", "/account", caller=caller)).text

@@ -41,13 +41,8 @@ class AddressPages(PageServices, Gate):
         try:
             self.need_mail(account.tenant)
         except MailUnavailable as error:
-            return self.message_page(
-                request,
-                "An administrator changes the address",
-                says(error),
-                status=status_of(error),
-                links=(("/account", "Account security"),),
-            )
+            text, links = says(error), (("/account", "Account security"),)
+            return self.message_page(request, "No link can be sent", text, status=status_of(error), links=links)
         shown = "" if account.email_verified else account.email
         return self._address(request, account, shown)
 

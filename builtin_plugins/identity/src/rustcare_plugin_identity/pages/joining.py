@@ -15,6 +15,9 @@ from rustcare_sdk.contracts import identity
 from rustcare_sdk.contracts.http import HttpRequest, HttpResponse
 from rustcare_sdk.errors import RustCareError
 
+from rustcare_plugin_identity.errors import MailUnavailable
+from rustcare_plugin_identity.login.gate import Gate
+
 from . import fields as ask_for
 from .base import PageServices, page_route, says, status_of, waits
 from .browser import client_of, cookie_of, drop_cookie, fits_cookie, set_cookie
@@ -60,7 +63,7 @@ class AddressForm:
     display_name: str = field(default="", repr=False)
 
 
-class JoiningPages(PageServices):
+class JoiningPages(PageServices, Gate):
     """Setup, invitation, registration, recovery, confirming an address."""
 
     @page_route("GET", "/identity/links/{purpose}/{secret}", public=True, limit="login")
@@ -183,7 +186,7 @@ class JoiningPages(PageServices):
                 status=403,
                 links=(("/login", "Sign in"),),
             )
-        return self._register(request, AddressForm())
+        return self._unsent(request) or self._register(request, AddressForm())
 
     @page_route("POST", "/register", public=True, limit="login")
     async def register_send(self, message: Message[HttpRequest[AddressForm]]) -> HttpResponse:
@@ -218,7 +221,8 @@ class JoiningPages(PageServices):
     @page_route("GET", "/recover", public=True)
     async def recover_page(self, message: Message[HttpRequest[None]]) -> HttpResponse:
         """The form for who has lost their password."""
-        return self._recover(message.data, "")
+        request: HttpRequest[Any] = message.data
+        return self._unsent(request) or self._recover(request, "")
 
     @page_route("POST", "/recover", public=True, limit="login")
     async def recover_send(self, message: Message[HttpRequest[RecoverForm]]) -> HttpResponse:
@@ -345,6 +349,15 @@ class JoiningPages(PageServices):
         )
         found.headers["referrer-policy"] = "no-referrer"
         return found
+
+    def _unsent(self, request: HttpRequest[Any]) -> HttpResponse | None:
+        """What is said before anybody types something, when no link could be sent."""
+        try:
+            self.need_mail(request.caller.tenant)
+        except MailUnavailable as error:
+            text, links = says(error), (("/login", "Back to sign in"),)
+            return self.message_page(request, "No link can be sent", text, status=status_of(error), links=links)
+        return None
 
     def _sent(self, request: HttpRequest[Any], reply: identity.SentReply) -> HttpResponse:
         if reply.retry_after:
