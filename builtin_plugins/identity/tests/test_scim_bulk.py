@@ -76,6 +76,23 @@ async def test_circles_and_dead_references_are_conflicts() -> None:
     assert [item.bulk_id for item in server.seen] == ["g"]
 
 
+async def test_where_it_is_is_told_of_what_failed_too() -> None:
+    """RFC 7644, section 3.7: every answer has the location, but that of a POST that failed; and what is not known has none."""
+    server = Server()
+    operations = [
+        make("u", path="/Users"),
+        make("w", path="/wrong"),
+        {"method": "PUT", "path": "/Users/wrong", "data": {}},
+        {"method": "DELETE", "path": "/Users/bulkId:u/wrong"},
+        {"method": "DELETE", "path": "/Users/bulkId:w"},
+    ]
+    answers = (await run_bulk({"Operations": operations}, 100, server.perform, "https://x"))["Operations"]
+    assert [item["status"] for item in answers] == ["201", "400", "400", "400", "409"]
+    assert [item.get("location") for item in answers] == [
+        "https://x/Users/id1", None, "https://x/Users/wrong", "https://x/Users/id1/wrong", None,
+    ]  # fmt: skip
+
+
 async def test_it_stops_after_as_many_errors_as_the_client_allows() -> None:
     """`failOnErrors` 1: what comes behind the first error is not done and not answered."""
     server, answers = await run(make("a"), make("b", path="/wrong"), make("c"), failOnErrors=1)

@@ -265,6 +265,8 @@ def test_a_members_value_does_not_change() -> None:
         (op("add", "title", "a\x00b"), InvalidValue),
         (op("add", "active", "perhaps"), InvalidValue),
         (op("add", None, "x"), InvalidValue),
+        (op("add", "title"), InvalidValue),
+        (op("replace", "emails"), InvalidValue),
         (op("add", "name", "x"), InvalidValue),
         (op("add", "x509Certificates", [{"value": "no base64"}]), InvalidValue),
     ],

@@ -72,8 +72,8 @@ class Done(Struct, frozen=True):
 Perform = Callable[[Operation], Awaitable[Done]]
 
 
-async def run_bulk(sent: Any, size: int, perform: Perform) -> dict[str, Any]:
-    """The answer to a bulk request's body of `size` bytes.
+async def run_bulk(sent: Any, size: int, perform: Perform, base: str = "") -> dict[str, Any]:
+    """The answer to a bulk request's body of `size` bytes. `base`: the URL that the operations' paths are below.
 
     Raises:
         InvalidSyntax: it is no BulkRequest. TooLarge: it has too many operations or bytes.
@@ -92,7 +92,7 @@ async def run_bulk(sent: Any, size: int, perform: Perform) -> dict[str, Any]:
     most = fields.get("failonerrors")
     if most is not None and (isinstance(most, bool) or not isinstance(most, int) or most < 1):
         raise InvalidValue("expected a number from 1 on", address="body.failOnErrors")
-    run = _Run([_operation(item) for item in listed], perform, most)
+    run = _Run([_operation(item) for item in listed], perform, most, base)
     await run.all()
     return {"schemas": [BULK_RESPONSE], "Operations": run.answers()}
 
@@ -115,10 +115,11 @@ def _operation(sent: Any) -> Operation:
 class _Run:
     """One bulk request as it is worked off."""
 
-    def __init__(self, operations: list[Operation], perform: Perform, most: int | None) -> None:
+    def __init__(self, operations: list[Operation], perform: Perform, most: int | None, base: str) -> None:
         self._operations = operations
         self._perform = perform
         self._most = most
+        self._base = base
         self._errors = 0
         self._ids: dict[str, str] = {}
         self._answers: dict[int, dict[str, Any]] = {}
@@ -183,7 +184,11 @@ class _Run:
         # What came before it has been done, so even what is no fault of the client is told as part of the answer.
         known = translated(error)
         body = error_of(known) if isinstance(known, ScimError) else error_body(500, known.code)
-        self._answers[index] = {**self._about(self._operations[index]), "status": body["status"], "response": body}
+        operation = self._operations[index]
+        answer = self._answers[index] = {**self._about(operation), "status": body["status"], "response": body}
+        if operation.method != "POST" and _references(Operation("", operation.path)) <= set(self._ids):
+            # Of all but what was to be made it is told where it is, even so (RFC 7644, section 3.7).
+            answer["location"] = f"{self._base}/{_resolved_path(operation.path, self._ids).strip('/')}"
 
     @staticmethod
     def _about(operation: Operation) -> dict[str, Any]:
@@ -221,8 +226,12 @@ def _references(operation: Operation) -> set[str]:
 
 
 def _resolved(operation: Operation, ids: dict[str, str]) -> Operation:
-    path = "/".join(_replaced(part, ids) for part in operation.path.split("/"))
-    return Operation(operation.method, path, operation.bulk_id, operation.version, _with_ids(operation.data, ids))
+    path, data = _resolved_path(operation.path, ids), _with_ids(operation.data, ids)
+    return Operation(operation.method, path, operation.bulk_id, operation.version, data)
+
+
+def _resolved_path(path: str, ids: dict[str, str]) -> str:
+    return "/".join(_replaced(part, ids) for part in path.split("/"))
 
 
 def _replaced(text: str, ids: dict[str, str]) -> str:

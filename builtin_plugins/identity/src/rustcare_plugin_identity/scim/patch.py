@@ -85,6 +85,9 @@ def _apply(kind: Kind, resource: Resource, sent: dict[str, Any], work: _Work) ->
             raise NoTarget("expected a path of what to remove, got none", address="path")
         _Target(kind, resource, parse_path(path), work).remove(value)
         return
+    if not any(name.lower() == "value" for name in sent):
+        # To replace by nothing is to take away: that has to be said.
+        raise InvalidValue(f"expected a value to {verb}, got none", address="value")
     if path:
         _Target(kind, resource, parse_path(path), work).set(verb, value)
         return

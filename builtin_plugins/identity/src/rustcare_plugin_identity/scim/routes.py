@@ -217,7 +217,7 @@ class ScimRoutes(Services):
             async def perform(operation: Operation) -> Done:
                 return await self._scim_perform(asking, operation)
 
-            return document(await run_bulk(body_of(request), len(request.body), perform))
+            return document(await run_bulk(body_of(request), len(request.body), perform, asking.base))
 
         return await answered(answer)
 
