@@ -14,7 +14,7 @@ from rustcare_sdk.contracts.http import Caller, HttpResponse
 from rustcare_sdk.errors import RustCareError
 from rustcare_sdk.testing import PluginHarness
 
-from tests.support.identity_plugin import identity_plugin, person, signed_in
+from tests.support.identity_plugin import caller_of, identity_plugin, person, signed_in
 
 GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
@@ -93,6 +93,21 @@ async def test_a_device_is_signed_in_as_who_approves_with_their_assurance() -> N
         form["refresh_token"] = renewed.content["refresh_token"]
         over = await h.http("POST", "/identity/v1/device/token", form=form, caller=Caller())
         assert over.content["error"] == "invalid_grant"
+
+
+async def test_the_user_sees_for_whom_the_tokens_are_before_they_say_yes() -> None:
+    """Tokens for another server than this are no small thing; for this one nothing is said."""
+    async with identity_plugin() as h:
+        ann = await person(h)
+        _, credential = await signed_in(h, ann)
+        caller = await caller_of(h, credential)
+        for asked, shown in (({"audience": "https://lab.example"}, "https://lab.example"), ({}, "")):
+            begun = await begin(h, **asked)
+            wanted = identity.DeviceShowRequest(begun["user_code"])
+            assert (await h.request(identity.DEVICE_SHOW, wanted, principal=ann.principal)).audience == shown
+            page = await h.http("GET", f"/device?code={begun['user_code']}", caller=caller)
+            assert page.status == 200
+            assert ("https://lab.example" in page.text) == bool(shown)
 
 
 async def test_who_says_no_and_who_says_nothing() -> None:

@@ -104,7 +104,10 @@ class DeviceShowRequest:
 
 @dataclass(frozen=True)
 class DeviceInfo:
-    """A device that waits. `scopes` are those it asks for (empty: all that the caller has); `expires`: Unix seconds."""
+    """A device that waits. `scopes` are those it asks for (empty: all that the caller has); `expires`: Unix seconds.
+
+    `audience`: for whom its tokens are to be, empty for this server itself.
+    """
 
     user_code: str
     client: str
@@ -112,6 +115,7 @@ class DeviceInfo:
     scopes: list[str] = field(default_factory=list)
     expires: float = 0.0
     state: str = "pending"
+    audience: str = ""
 
 
 @dataclass(frozen=True)

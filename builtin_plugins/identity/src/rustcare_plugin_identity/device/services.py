@@ -43,7 +43,7 @@ class DeviceServices(TokenServices, Credentials):
     async def device_show(self, message: Message[identity.DeviceShowRequest]) -> identity.DeviceInfo:
         """Which device waits under the code that the caller typed; who guesses has to wait."""
         await self.own_account(message)
-        return _info(await self._waiting(message.tenant, message.principal, message.data.user_code))
+        return self._info(await self._waiting(message.tenant, message.principal, message.data.user_code))
 
     @serve(identity.DEVICE_APPROVE)
     async def device_approve(self, message: Message[identity.DeviceApproveRequest]) -> identity.DeviceInfo:
@@ -57,7 +57,7 @@ class DeviceServices(TokenServices, Credentials):
         action = "device.approved" if asked.approve else "device.refused"
         await self.event(action, account=account.id, session=session.id)
         level = session.level(self.sessions.limits(session.tenant, session.aal), self.time())
-        return _info(await self.devices.answer(asked.user_code, session, level, approve=asked.approve))
+        return self._info(await self.devices.answer(asked.user_code, session, level, approve=asked.approve))
 
     async def _waiting(self, tenant: str, principal: str, user_code: str) -> DeviceCode:
         """What waits under a code. Raises DeviceCodeUnknown, and DeviceTooFast after ten wrong ones in ten minutes.
@@ -79,6 +79,12 @@ class DeviceServices(TokenServices, Credentials):
         count, since = self._guesses.get(principal, (1, since))
         self._guesses[principal] = (count - 1, since)  # it was no guess
         return found
+
+    def _info(self, code: DeviceCode) -> identity.DeviceInfo:
+        """What its user is shown before they say yes: all that it asks for."""
+        audience = "" if code.audience == self.tokens.audience else code.audience
+        shown, scopes = _shown(code), list(code.scopes)
+        return identity.DeviceInfo(shown, code.client, code.address, scopes, code.expires, code.state, audience)
 
     @serve(identity.TOKEN_DEVICE)
     async def token_device(self, message: Message[identity.DeviceTokenRequest]) -> identity.TokenReply:
@@ -121,7 +127,3 @@ class DeviceServices(TokenServices, Credentials):
 def _shown(code: DeviceCode) -> str:
     letters = normal(code.user_code)
     return f"{letters[:4]}-{letters[4:]}"
-
-
-def _info(code: DeviceCode) -> identity.DeviceInfo:
-    return identity.DeviceInfo(_shown(code), code.client, code.address, list(code.scopes), code.expires, code.state)

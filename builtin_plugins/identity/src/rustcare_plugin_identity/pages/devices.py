@@ -42,6 +42,7 @@ class DevicePages(PageServices):
                         ("Device", found.client or "Unknown"),
                         ("Asks from", found.address or "Unknown"),
                         ("May do", ", ".join(found.scopes) or "everything that you may do"),
+                        *([("At", found.audience)] if found.audience else []),
                     ],
                 }
             except RustCareError as refused:
