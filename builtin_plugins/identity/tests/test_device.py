@@ -248,6 +248,18 @@ async def test_who_was_shut_out_between_approval_and_collection_gets_nothing() -
             assert (await poll(h, begun["device_code"])).content["error"] == "access_denied"
 
 
+async def test_what_was_approved_before_all_others_were_signed_out_is_not_collected_after() -> None:
+    """Who changes a password, or signs out everywhere else, shuts out a device that somebody else has just approved."""
+    async with identity_plugin() as h:
+        ann = await person(h)
+        own, _ = await signed_in(h, ann)
+        stolen, _ = await signed_in(h, ann)
+        begun = await begin(h)
+        await answer(h, ann.principal, begun["user_code"], stolen.id)
+        await h.request(identity.SESSION_REVOKE, identity.RevokeRequest(keep=own.id), principal=ann.principal)
+        assert (await poll(h, begun["device_code"])).content["error"] == "access_denied"
+
+
 async def test_devices_that_wait_are_counted() -> None:
     """A thousand in a tenant; then the next one is told to come again, until some have expired."""
     async with identity_plugin() as h:

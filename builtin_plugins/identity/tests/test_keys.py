@@ -178,6 +178,30 @@ async def test_a_key_that_is_not_good_or_anothers_gives_no_token_and_none_gives_
             assert caught.value.code == "identity.token-forbidden"
 
 
+async def test_an_account_has_so_many_keys_that_are_good_and_old_ones_are_forgotten() -> None:
+    """Who has a hundred ends one first; those that ended count no more, and after a year they are not listed."""
+    async with identity_plugin() as h:
+        ann = await person(h)
+        made = [await create(h, ann.principal, ann.id, expires_in=1_000 if number else 0) for number in range(100)]
+        with pytest.raises(RustCareError) as caught:
+            await create(h, ann.principal, ann.id)
+        assert caught.value.code == "identity.key-invalid"
+        pem, _ = certificate()
+        bound = identity.BindCertificateRequest(ann.id, "analyser", pem)
+        with pytest.raises(RustCareError) as caught:
+            await h.request(identity.KEY_BIND, bound, principal=ann.principal)
+        assert caught.value.code == "identity.key-invalid"
+        await h.request(identity.KEY_REVOKE, identity.KeysRequest(key=made[0].key.id), principal=ann.principal)
+        last = await create(h, ann.principal, ann.id)
+        h.advance(1_000)
+        await create(h, ann.principal, ann.id)
+        h.advance(367 * 86_400)
+        await h.plugin.purge()  # type: ignore[attr-defined]
+        listed = (await h.request(identity.KEY_LIST, identity.KeysRequest(ann.id), principal=ann.principal)).keys
+        assert len(listed) == 2
+        assert last.key.id in {key.id for key in listed}
+
+
 async def test_all_keys_of_an_account_end_together() -> None:
     """By its owner, or by an administrator."""
     async with identity_plugin() as h:

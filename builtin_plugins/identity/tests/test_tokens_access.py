@@ -177,6 +177,10 @@ async def test_a_token_is_ended_by_who_holds_it_and_only_if_it_is_ours(algorithm
         (told,) = h.assert_published(identity.REVOKED, times=1)
         claims = claims_of(token)
         assert (told.data.kind, told.data.id, told.data.until) == ("token", claims["jti"], claims["exp"])
+        (event,) = h.assert_published(identity.EVENT, times=1)
+        assert (event.data.action, event.data.account) == ("token.revoked", ann.id)
+        await h.request(identity.TOKEN_REVOKE, identity.RevokeTokenRequest(token), principal="")
+        assert len((await h.request(identity.REVOCATIONS, identity.RevocationsRequest())).revocations) == 1
         h.advance(300)
         await h.request(identity.TOKEN_REVOKE, identity.RevokeTokenRequest(token), principal="")
         assert len(h.assert_published(identity.REVOKED)) == 1, "one that has expired is not written down again"

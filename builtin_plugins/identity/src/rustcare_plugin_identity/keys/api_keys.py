@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 from rustcare_sdk import Database
+from rustcare_sdk.context import Queries
 from rustcare_sdk.contracts.identity import KeyInfo, Revocation
 
 from rustcare_plugin_identity.rows import from_row, insert
@@ -16,14 +17,19 @@ from rustcare_plugin_identity.sessions.model import digest_of
 from rustcare_plugin_identity.tokens.jose import b64u
 from rustcare_plugin_identity.tokens.revocations import Revocations
 
-from .errors import CertificateInvalid, KeyUnknown
+from .errors import CertificateInvalid, KeyInvalid, KeyUnknown
 from .format import make, prefix_of, well_formed
 
-__all__ = ["ApiKey", "ApiKeys"]
+__all__ = ["MOST", "ApiKey", "ApiKeys"]
+
+#: Keys and certificates of an account that are good at once.
+MOST = 100
 
 _ID = 16  # bytes
 #: Seconds to which the time of last use is coarsened, and so how often it is written at most.
 _COARSE = 3600.0
+#: Seconds that a key is still listed after its end.
+_KEPT = 366 * 86_400.0
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 
@@ -93,7 +99,7 @@ class ApiKeys:
     async def create(
         self, tenant: str, account: str, name: str, scopes: Sequence[str], expires: float
     ) -> tuple[ApiKey, str]:
-        """A new key, and itself, which is nowhere else. `expires`: Unix seconds, 0 for never."""
+        """A new key, and itself, which is nowhere else. `expires`: Unix seconds, 0 for never. Raises KeyInvalid."""
         secret = make(self._random)
         key = ApiKey(
             b64u(self._random(_ID)),
@@ -108,13 +114,23 @@ class ApiKeys:
             expires,
         )
         async with self._db.transaction() as tx:
+            await self._room(tx, tenant, account)
             await insert(tx, "api_keys", key, "scopes")
         return key, secret
+
+    async def _room(self, tx: Queries, tenant: str, account: str) -> None:
+        row = await tx.fetch_one(
+            "SELECT count(*) AS many FROM api_keys WHERE tenant = ? AND account = ? AND revoked = 0"
+            " AND (expires = 0 OR expires > ?)",
+            (tenant, account, self._time()),
+        )
+        if row is not None and row["many"] >= MOST:
+            raise KeyInvalid(f"expected an account with less than {MOST} keys", hint="end one first", address="account")
 
     async def bind(
         self, tenant: str, account: str, name: str, fingerprint: str, scopes: Sequence[str], expires: float
     ) -> ApiKey:
-        """A client certificate as a credential of an account. Raises CertificateInvalid.
+        """A client certificate as a credential of an account. Raises CertificateInvalid, KeyInvalid.
 
         Args:
             fingerprint: the SHA-256 of the certificate (DER), hex; one that was bound and revoked can be bound anew.
@@ -135,6 +151,7 @@ class ApiKeys:
             expires,
         )
         async with self._db.transaction() as tx:
+            await self._room(tx, tenant, account)
             row = await tx.fetch_one("SELECT * FROM api_keys WHERE digest = ?", (digest,))
             if row is not None:
                 if _key(row).alive(self._time()):
@@ -172,8 +189,13 @@ class ApiKeys:
         return found if found is not None and found.alive(self._time()) else None
 
     async def purge(self) -> int:
-        """Take away the keys of accounts that are no more; how many."""
-        return await self._db.execute("DELETE FROM api_keys WHERE account NOT IN (SELECT id FROM accounts)")
+        """Take away the keys of accounts that are no more, and those that ended a year ago; how many."""
+        before = self._time() - _KEPT
+        return await self._db.execute(
+            "DELETE FROM api_keys WHERE account NOT IN (SELECT id FROM accounts)"
+            " OR (revoked > 0 AND revoked < ?) OR (expires > 0 AND expires < ?)",
+            (before, before),
+        )
 
     async def page(self, tenant: str, account: str = "") -> list[ApiKey]:
         """The keys of an account, or of the tenant, by name; those that were revoked too."""

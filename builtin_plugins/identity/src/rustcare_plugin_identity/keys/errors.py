@@ -14,7 +14,7 @@ class KeyUnknown(RustCareError):
 
 
 class KeyInvalid(RustCareError):
-    """A key is not asked for as it must be: no name, a time out of bounds, an account that cannot have one."""
+    """A key is not asked for as it must be: no name, a time out of bounds, an account that has too many."""
 
     code = "identity.key-invalid"
 

@@ -293,6 +293,12 @@ class Sessions:
             for one in found
             if (not account or one.account == account) and not (keep and keep in (one.id, one.parent))
         ]
+        if not session:
+            # A device that was approved and has not come for its tokens would begin a session after this.
+            await tx.execute(
+                "UPDATE device_codes SET state = 'denied' WHERE tenant = ? AND account = ? AND state = 'approved'",
+                (tenant, account),
+            )
         if session or keep:
             return ended, await self._end(tx, ended, reason)
         await self._close(tx, ended, reason)

@@ -8,7 +8,7 @@ __all__ = ["AudienceInvalid", "LifetimeInvalid", "RefreshRefused", "RefreshReuse
 
 
 class TokenForbidden(RustCareError):
-    """The caller may not have a token for this account or session."""
+    """The caller may not have a token for this account or session, or asks for it with another token."""
 
     code = "identity.token-forbidden"
 

@@ -44,6 +44,13 @@ class Revocations:
         )
         return made
 
+    async def has(self, tx: Queries, kind: Kind, id: str) -> bool:
+        """Whether one is written down and still matters."""
+        row = await tx.fetch_one(
+            "SELECT 1 AS there FROM revocations WHERE kind = ? AND id = ? AND until > ?", (kind, id, self._time())
+        )
+        return row is not None
+
     async def since(self, revision: int) -> tuple[int, list[Revocation]]:
         """The present revision, and what still matters of those above `revision`, in order."""
         # The counter first: what comes between the two reads is told twice rather than never.

@@ -202,9 +202,12 @@ class TokenServices(Credentials):
         if expires <= self.time() or not await self.signing.verify(parts.header, parts.signed, parts.signature):
             return identity.RevokeReply(0)
         async with self.ctx.db.transaction() as tx:
+            if await self.revocations.has(tx, "token", jti):
+                return identity.RevokeReply(0)  # else one token could fill the list
             told = await self.revocations.note(tx, "token", jti, message.tenant, until=float(expires))
         await self.tell([told])
-        await self.event("token.revoked", details={"jti": jti})
+        account = str(parts.claims.get("sub", "")).partition("/")[2]
+        await self.event("token.revoked", account=account, details={"jti": jti})
         return identity.RevokeReply(0)
 
     @serve(identity.TOKEN_ROTATE)
