@@ -148,6 +148,25 @@ async def test_many_at_the_same_time(tmp_path: Path, where: dict[str, Any]) -> N
         assert Counter(codes) == {"ok": 1, "identity.host-taken": 5}
 
 
+async def test_of_administrators_who_go_at_the_same_time_one_is_left(tmp_path: Path, where: dict[str, Any]) -> None:
+    """Groups that give the role and accounts that hold it are taken away at once: one of them is refused, none too many."""
+    async with SmtpServer() as server, started(tmp_path / "data", server, where) as ask:
+        going: list[tuple[str, Any]] = []
+        for number in range(6):
+            roles = ["administrator"] if number % 2 else []
+            asked = identity.CreateAccountRequest(f"root{number}", password=PASSWORD, roles=roles)
+            made = (await ask(identity.ACCOUNT_CREATE, asked, identity.CreateAccountReply)).account
+            if roles:
+                going.append((identity.ACCOUNT_DISABLE, identity.DisableRequest(made.id)))
+                continue
+            group = identity.GroupRequest(name=f"g{number}", roles=["administrator"], members=[made.id])
+            put = (await ask(identity.GROUP_PUT, group, identity.GroupsReply)).groups[0]
+            going.append((identity.GROUP_PUT, identity.GroupRequest(put.id, delete=True)))
+        somebody = Asking(ask.kernel, principal=f"user/{made.id}")
+        codes = await asyncio.gather(*(somebody.code(service, asked) for service, asked in going))
+        assert Counter(codes) == {"ok": 5, "identity.last-administrator": 1}
+
+
 async def test_a_thousand_accounts_move(tmp_path: Path, where: dict[str, Any]) -> None:
     """In with hashes of another system, found, out again as they were; one who signs in has a hash of ours."""
     hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()

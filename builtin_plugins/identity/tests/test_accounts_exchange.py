@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from rustcare_plugin_identity.errors import ImportRefused
+from rustcare_plugin_identity.errors import ImportRefused, LastAdministrator
 from rustcare_sdk.contracts import identity
 
 from tests.support.people import PASSWORD, House, house
@@ -138,7 +138,7 @@ async def test_an_update_ends_what_is_not_valid_any_more() -> None:
         anna, bob = await home.sign_in(), await home.sign_in("bob")
         reply = await take(
             home,
-            account("anna", email="new@clinic.example", roles=[]),
+            account("anna", email="new@clinic.example", roles=[], state="active"),
             account("bob", roles=["clinician", "auditor"], state="active"),
             update=True,
         )
@@ -146,6 +146,44 @@ async def test_an_update_ends_what_is_not_valid_any_more() -> None:
         assert not await home.alive(anna.credential)
         assert await home.alive(bob.credential)
         assert (await home.sign_in("bob")).credential
+
+
+async def test_an_update_that_says_nothing_of_the_state_keeps_it() -> None:
+    """Who may sign in may go on to, who may not may not; a first password makes who was invited active."""
+    async with house() as home:
+        await home.person()
+        await home.person("bob", state="disabled")
+        await home.person("carl", state="invited", password="")
+        await home.person("dora", state="invited", password="")
+        session = await home.sign_in()
+        hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+        await take(
+            home, account("anna"), account("bob"), account("carl"), account("dora", password=hashed), update=True
+        )
+        states = {line["name"]: line["state"] for line in await give(home)}
+        assert states == {"anna": "active", "bob": "disabled", "carl": "invited", "dora": "active"}
+        assert await home.alive(session.credential)
+
+
+@pytest.mark.parametrize("line", [{"roles": []}, {"roles": ["administrator"], "state": "disabled"}])
+async def test_an_import_leaves_an_administrator(line: dict[str, object]) -> None:
+    """As any other change does; a check says so too, and an import that brings another one may."""
+    async with house() as home:
+        root = await home.person("root", roles=["administrator"])
+        asked = json.dumps(account("root", **line))
+        for check in (True, False):
+            with pytest.raises(LastAdministrator):
+                await home.h.request(
+                    identity.ACCOUNT_IMPORT,
+                    identity.ImportRequest(asked, update=True, check=check),
+                    source="rustcare.admin",
+                    principal=root.principal,
+                )
+        assert await home.plugin.accounts.holders("default", "administrator") == [root.id]
+        more = json.dumps(account("anna", roles=["administrator"], state="active"))
+        request = identity.ImportRequest(f"{asked}\n{more}", update=True)
+        await home.h.request(identity.ACCOUNT_IMPORT, request, source="rustcare.admin", principal=root.principal)
+        assert len(await home.plugin.accounts.holders("default", "administrator")) == 1
 
 
 @hypothesis_settings(max_examples=60, deadline=None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from rustcare_plugin_identity.errors import (
     AccountExists,
@@ -17,7 +19,8 @@ from rustcare_plugin_identity.errors import (
     TicketUnknown,
     VersionConflict,
 )
-from rustcare_sdk.contracts import identity
+from rustcare_sdk import Message
+from rustcare_sdk.contracts import crypto, identity
 
 from tests.support.people import PASSWORD, House, house
 
@@ -235,6 +238,72 @@ async def test_an_administrator_is_always_left() -> None:
             )
         asked = identity.DisableRequest("anna")
         await home.h.request(identity.ACCOUNT_DISABLE, asked, source="kernel", principal="operator")
+        assert (await info(home)).state == "disabled"
+
+
+async def test_of_two_that_take_one_administrator_each_one_is_refused() -> None:
+    """At the same time too, whether it is a group that goes or an account: somebody is left."""
+    async with house() as home:
+        for number, change in enumerate(({"delete": True}, {"roles": []}, {"members": []})):
+            groups = [
+                await put_group(
+                    home,
+                    name=f"admins {number} {name}",
+                    roles=["administrator"],
+                    members=[(await home.person(f"{name}{number}")).id],
+                )
+                for name in ("anna", "bob")
+            ]
+            asked = [identity.GroupRequest(group.id, **change) for group in groups]  # type: ignore[arg-type]
+            done = await asyncio.gather(
+                *(home.h.request(identity.GROUP_PUT, one, source="rustcare.admin") for one in asked),
+                return_exceptions=True,
+            )
+            assert [type(one) for one in done].count(LastAdministrator) == 1
+            left = await home.plugin.accounts.holders("default", "administrator")
+            assert len(left) == 1
+            await home.h.request(
+                identity.ACCOUNT_DISABLE, identity.DisableRequest(left[0]), source="kernel", principal="operator"
+            )
+
+
+async def test_a_machine_is_no_administrator_who_is_left() -> None:
+    """A service account with the role looks after nothing by itself; and it does not stand in the way of the setup link."""
+    async with house() as home:
+        made = identity.CreateServiceRequest("robot", roles=["administrator"])
+        await home.h.request(identity.SERVICE_CREATE, made)
+        asked = identity.SetupRequest()
+        assert (await home.h.request(identity.SETUP_LINK, asked, source="kernel", principal="operator")).link
+        await home.person("root", roles=["administrator"])
+        assert not (await home.h.request(identity.SETUP_LINK, asked, source="kernel", principal="operator")).link
+        with pytest.raises(LastAdministrator):
+            await home.h.request(identity.ACCOUNT_DISABLE, identity.DisableRequest("root"), source="rustcare.admin")
+        disable = identity.DisableRequest("robot")
+        reply = await home.h.request(identity.ACCOUNT_DISABLE, disable, source="rustcare.admin")
+        assert reply.account.state == "disabled"
+
+
+@pytest.mark.parametrize("how", ["update", "invitation"])
+async def test_who_is_disabled_while_their_password_is_set_stays_disabled(how: str) -> None:
+    """A first password makes an account active; not one that was disabled while the password was being hashed."""
+    async with house() as home:
+        made = await home.h.request(identity.ACCOUNT_CREATE, identity.CreateAccountRequest("anna"))
+        secret = made.link.rpartition("/")[2]
+        hash_, type_ = home.h._answers[crypto.PASSWORD_HASH]
+
+        async def disabled(message: Message[crypto.PasswordHashRequest]) -> crypto.PasswordHashReply:
+            # As far as the commit: what else is ended follows it.
+            await home.plugin.accounts.update("default", made.account.id, {"state": "disabled"})
+            found: crypto.PasswordHashReply = hash_(message)
+            return found
+
+        home.h.answer(crypto.PASSWORD_HASH, disabled, type=type_)
+        if how == "update":
+            assert (await update(home, password=PASSWORD)).state == "disabled"
+        else:
+            asked = identity.AcceptInviteRequest(secret, PASSWORD, client=home.client())
+            with pytest.raises(LinkUnknown):
+                await home.h.request(identity.ACCOUNT_ACCEPT_INVITE, asked)
         assert (await info(home)).state == "disabled"
 
 

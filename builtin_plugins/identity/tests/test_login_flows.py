@@ -402,6 +402,11 @@ async def test_who_is_in_a_tenant_that_is_switched_off_is_out() -> None:
         await home.h.request(identity.TENANT_PUT, identity.TenantRequest("ward", enabled=False))
         with pytest.raises(LoginFailed):
             await home.sign_in(tenant="ward")
+        # Nor is it told that a password was right, by asking for a second factor.
+        bob = await home.person("bob", tenant="ward")
+        await home.app(bob)
+        with pytest.raises(LoginFailed):
+            await home.sign_in("bob", tenant="ward")
 
 
 async def test_a_very_long_password_is_wrong_and_no_more() -> None:

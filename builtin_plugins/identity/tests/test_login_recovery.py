@@ -158,6 +158,70 @@ async def test_a_link_to_an_address_that_has_changed_is_nothing() -> None:
             await reset(home, secret)
 
 
+async def test_asking_for_links_locks_nobody() -> None:
+    """However often somebody asks for a mail to an account, it is not shown as locked, and its password lets in."""
+    async with house() as home:
+        anna = await home.person()
+        for _ in range(12):
+            await recover(home)
+            home.h.advance(901)
+        home.h.advance(-900)
+        assert await recover(home) > 0
+        shown = (await home.h.request(identity.ACCOUNT_READ, identity.AccountRequest(anna.id))).account
+        assert shown.state == "active"
+        assert (await home.sign_in()).credential
+
+
+@pytest.mark.parametrize("what", ["invitation", "change of address", "page"])
+async def test_a_link_of_an_address_that_an_administrator_has_changed_is_nothing(what: str) -> None:
+    """Who reads the mail of the address before gets no account by it; and nobody puts another one in its place again."""
+    async with house() as home:
+        if what == "change of address":
+            anna = await home.person()
+            asked = identity.ChangeEmailRequest("eve@clinic.example", home.client())
+            await home.h.request(identity.ACCOUNT_EMAIL, asked, principal=anna.principal)
+        else:
+            made = identity.CreateAccountRequest("anna", "typo@clinic.example", mail=True)
+            await home.h.request(identity.ACCOUNT_CREATE, made)
+        secret = link_in(await home.mail.next())
+        change = identity.UpdateAccountRequest("anna", email="right@clinic.example")
+        await home.h.request(identity.ACCOUNT_UPDATE, change)
+        service, follow = {
+            "invitation": (identity.ACCOUNT_ACCEPT_INVITE, identity.AcceptInviteRequest(secret, PASSWORD)),
+            "change of address": (identity.ACCOUNT_VERIFY_EMAIL, identity.VerifyEmailRequest(secret)),
+            "page": (identity.LINK, identity.LinkRequest(secret)),
+        }[what]
+        with pytest.raises(LinkUnknown):
+            await home.h.request(service, follow)
+        after = (await home.h.request(identity.ACCOUNT_READ, identity.AccountRequest("anna"))).account
+        assert (after.email, after.email_verified) == ("right@clinic.example", False)
+
+
+async def test_a_tenant_that_is_switched_off_lets_nobody_in_by_a_link() -> None:
+    """No mail goes out of it, and links from before do nothing."""
+    async with house() as home:
+        await home.settings("ward", registration="open")
+        await home.person(tenant="ward")
+        await recover(home, tenant="ward")
+        secret = link_in(await home.mail.next())
+        invited = await home.h.request(identity.ACCOUNT_CREATE, identity.CreateAccountRequest("bob"), tenant="ward")
+        register = identity.RegisterRequest("new@clinic.example", "", home.client())
+        await home.h.request(identity.ACCOUNT_REGISTER, register, tenant="ward")
+        joining = link_in(await home.mail.next())
+        await home.h.request(identity.TENANT_PUT, identity.TenantRequest("ward", enabled=False))
+        with pytest.raises(LinkUnknown):
+            await reset(home, secret, tenant="ward")
+        for given in (secret_of(invited.link), joining):
+            asked = identity.AcceptInviteRequest(given, PASSWORD, client=home.client())
+            with pytest.raises(LinkUnknown):
+                await home.h.request(identity.ACCOUNT_ACCEPT_INVITE, asked, tenant="ward")
+        with pytest.raises(RegistrationClosed):
+            await home.h.request(identity.ACCOUNT_REGISTER, register, tenant="ward")
+        await recover(home, tenant="ward")
+        await home.plugin.mails.flush()
+        assert home.mail.waiting == 0
+
+
 async def test_of_two_that_follow_one_link_one_sets_the_password() -> None:
     """At the same time too."""
     async with house() as home:
@@ -211,6 +275,18 @@ async def test_registering_an_address_that_is_taken_tells_its_owner_alone() -> N
         for email in ("", "x", "a b@c.example"):
             with pytest.raises(InvalidAccount):
                 await home.h.request(identity.ACCOUNT_REGISTER, identity.RegisterRequest(email))
+
+
+async def test_a_registration_that_was_closed_meanwhile_is_over() -> None:
+    """The link makes no account any more."""
+    async with house() as home:
+        await home.settings(registration="open")
+        await home.h.request(identity.ACCOUNT_REGISTER, identity.RegisterRequest("new@clinic.example"))
+        secret = link_in(await home.mail.next())
+        await home.settings(registration="invite")
+        with pytest.raises(LinkUnknown):
+            await accept(home, secret)
+        assert await home.plugin.accounts.find("default", "new@clinic.example") is None
 
 
 async def test_a_registration_that_somebody_was_faster_with() -> None:

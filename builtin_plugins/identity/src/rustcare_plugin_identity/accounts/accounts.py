@@ -147,9 +147,9 @@ class Accounts:
         )
         return None if row is None else _account(row)
 
-    async def need(self, tenant: str, who: str) -> Account:
+    async def need(self, tenant: str, who: str, tx: Queries | None = None) -> Account:
         """As `find`. Raises AccountUnknown."""
-        found = await self.find(tenant, who)
+        found = await self.find(tenant, who, tx)
         if found is None:
             raise AccountUnknown(
                 "expected an account of this tenant, got an id, name or address that none has", address="account"
@@ -215,10 +215,10 @@ class Accounts:
         return [_account(row) for row in rows[:limit]], following, int(count["n"]) if count is not None else 0
 
     async def holders(self, tenant: str, role: str, tx: Queries | None = None) -> list[str]:
-        """The ids of active accounts that hold a role, through a group too."""
+        """The ids of people whose accounts are active and hold a role, through a group too. Machines do not count."""
         pattern = "%" + msgspec.json.encode(role).decode() + "%"
         rows = await (tx or self._db).fetch(
-            "SELECT id FROM accounts WHERE tenant = ? AND state = 'active' AND (roles LIKE ? OR id IN"
+            "SELECT id FROM accounts WHERE tenant = ? AND kind = 'user' AND state = 'active' AND (roles LIKE ? OR id IN"
             " (SELECT m.account FROM memberships m JOIN groups g ON g.tenant = m.tenant AND g.id = m.group_id"
             " WHERE m.tenant = ? AND g.roles LIKE ?))",
             (tenant, pattern, tenant, pattern),
@@ -420,6 +420,12 @@ class Accounts:
                 after.not_before, after.external_id, _json(after.attributes), tenant, id,
             ),
         )  # fmt: skip
+        if after.email != before.email:
+            # Who follows a link from before would put the other address in its place again, or is not its reader any more.
+            await tx.execute(
+                "DELETE FROM links WHERE tenant = ? AND account = ? AND purpose IN ('verify-email', 'recover')",
+                (tenant, id),
+            )
         return after
 
     async def _delete(self, tx: Queries, tenant: str, id: str) -> bool:

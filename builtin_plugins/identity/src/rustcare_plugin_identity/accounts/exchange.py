@@ -19,10 +19,10 @@ from rustcare_sdk.contracts import identity
 from rustcare_sdk.errors import RustCareError, StoreError
 
 from rustcare_plugin_identity.errors import AccountExists, GroupUnknown, ImportRefused, InvalidAccount
-from rustcare_plugin_identity.login.gate import Gate
 from rustcare_plugin_identity.passwords import foreign
 
 from .accounts import Account
+from .administrators import Administrators
 from .names import key
 
 __all__ = ["AccountLine", "ExchangeServices", "GroupLine"]
@@ -44,7 +44,7 @@ class GroupLine(
 class AccountLine(
     msgspec.Struct, frozen=True, tag_field="type", tag="account", forbid_unknown_fields=True, omit_defaults=True
 ):
-    """An account. `groups` are names of groups; `password` a hash."""
+    """An account. `groups` are names of groups; `password` a hash. Without `state` an account that there is keeps its own."""
 
     name: str
     kind: Literal["user", "service"] = "user"
@@ -77,7 +77,7 @@ class _Checked(Exception):
     """All lines could be taken; nothing is to be kept of it."""
 
 
-class ExchangeServices(Gate):
+class ExchangeServices(Administrators):
     """Export and import."""
 
     @serve(identity.ACCOUNT_EXPORT)
@@ -119,7 +119,7 @@ class ExchangeServices(Gate):
 
     @serve(identity.ACCOUNT_IMPORT)
     async def serve_account_import(self, message: Message[identity.ImportRequest]) -> identity.ImportReply:
-        """Take lines, all of them or none. Raises ImportRefused, whose address is the number of a line."""
+        """Take lines, all of them or none. Raises ImportRefused, whose address is the number of a line, LastAdministrator."""
         asked, tenant = message.data, message.tenant
         self.tenants.need(tenant)
         lines = [(number, line) for number, line in enumerate(asked.lines.split("\n"), 1) if line.strip()]
@@ -131,6 +131,7 @@ class ExchangeServices(Gate):
         try:
             async with self.ctx.db.transaction() as tx:
                 done = _Import(tx, tenant, asked.update)
+                administered = await self.administered(message, tx)
                 for number, line in lines:
                     try:
                         await self._exchange_take(done, line)
@@ -141,6 +142,8 @@ class ExchangeServices(Gate):
                         raise ImportRefused(error.message, hint=error.hint, address=place) from None
                 for group, members in done.joining.items():
                     await self.groups.join(tx, tenant, group, members)
+                if administered:
+                    await self.keep_administered(tx, "lines")
                 if asked.check:
                     raise _Checked
         except _Checked:
@@ -193,6 +196,9 @@ class ExchangeServices(Gate):
         else:
             if not found.password:
                 del fields["password"]
+            if not found.state and not (found.password and before.state == "invited"):
+                # What is not said of it: whoever may sign in may go on to.
+                del fields["state"]
             held = await self.accounts.roles_of(before, tx)
             done.changed.append((before, held, bool(found.password) and found.password != before.password))
             account = await self.accounts.update(tenant, before.id, fields, tx=tx)

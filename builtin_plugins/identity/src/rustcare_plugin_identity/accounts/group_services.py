@@ -8,24 +8,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rustcare_sdk import Message, serve
+from rustcare_sdk.context import Queries
 from rustcare_sdk.contracts import identity
 
-from rustcare_plugin_identity.errors import GroupUnknown, InvalidGroup, LastAdministrator
-from rustcare_plugin_identity.login.gate import Gate
-from rustcare_plugin_identity.tenants import DEFAULT
+from rustcare_plugin_identity.errors import GroupUnknown, InvalidGroup
 
 from .accounts import Account
+from .administrators import Administrators
 from .groups import Group, GroupChange
 from .infos import group_info
 
 __all__ = ["GroupServices"]
 
-_ADMINISTRATOR = "administrator"
 #: Accounts that one event tells of.
 _TOLD = 100
 
 
-class GroupServices(Gate):
+class GroupServices(Administrators):
     """Make, change and list groups."""
 
     @serve(identity.GROUP_LIST)
@@ -68,14 +67,16 @@ class GroupServices(Gate):
         # Who only comes in, or stays, loses nothing: of ten thousand members it is those who go that matter.
         some = None if asked.delete or asked.roles is not None or asked.members is not None else set(asked.remove)
         held = await self._groups_held(before, some)
+        administered = await self.administered(message)
+
+        async def check(tx: Queries) -> None:
+            if administered:
+                await self.keep_administered(tx, "group")
+
         if asked.delete:
-            await self._groups_check_administrators(message, before, left=False)
-            after = await self.groups.delete(tenant, asked.id, version=asked.version)
+            after = await self.groups.delete(tenant, asked.id, version=asked.version, check=check)
             change = GroupChange(after, (), after.members, after.members)
         else:
-            left = asked.roles is None or _ADMINISTRATOR in asked.roles
-            gone = bool(asked.remove) or asked.members is not None
-            await self._groups_check_administrators(message, before, left=left and not gone)
             given = {"name": asked.name, "roles": asked.roles, "external_id": asked.external_id}
             change = await self.groups.update(
                 tenant,
@@ -85,6 +86,7 @@ class GroupServices(Gate):
                 add=asked.add,
                 remove=asked.remove,
                 version=asked.version,
+                check=check,
             )
         await self._groups_end_lost(tenant, change.touched, held)
         action = "group.deleted" if asked.delete else "group.updated"
@@ -124,25 +126,3 @@ class GroupServices(Gate):
             now = self.accounts.scopes_of(tenant, await self.accounts.roles_of(account))
             if not before <= set(now):
                 await self.sessions.revoke(tenant=tenant, account=id, reason="rights taken away")
-
-    async def _groups_check_administrators(
-        self, message: Message[identity.GroupRequest], group: Group, *, left: bool
-    ) -> None:
-        """A change that may take the role of administrators away must leave one who has it otherwise."""
-        if left or message.tenant != DEFAULT or _ADMINISTRATOR not in group.roles or self.operator(message):
-            return
-        members = set(group.members) - {*message.data.add, *(message.data.members or ())}
-        if message.data.members is None and not message.data.delete and message.data.roles is None:
-            members &= set(message.data.remove)
-        holders = set(await self.accounts.holders(DEFAULT, _ADMINISTRATOR))
-        others = holders - members
-        for id in members & holders:
-            account = await self.accounts.get(DEFAULT, id)
-            if account is not None and _ADMINISTRATOR in account.roles:
-                others.add(id)
-        if holders and not others:
-            raise LastAdministrator(
-                "expected another active administrator to be left, there is none",
-                hint="make another one first, or do it on the server's command line",
-                address="group",
-            )

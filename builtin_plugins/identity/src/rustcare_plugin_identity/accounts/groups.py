@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -193,8 +193,11 @@ class Groups:
         add: Sequence[str] = (),
         remove: Sequence[str] = (),
         version: int = 0,
+        check: Callable[[Queries], Awaitable[None]] | None = None,
     ) -> GroupChange:
         """Change what is named (`name`, `roles`, `external_id`) and who is a member.
+
+        `check` looks at what has come of it, within the transaction: when it raises, nothing has changed.
 
         Raises:
             GroupUnknown, VersionConflict, and what `create` raises.
@@ -229,6 +232,8 @@ class Groups:
                 )
                 new = sorted(wanted - set(before.members))
                 await self._add(tx, tenant, id, new)
+                if check is not None:
+                    await check(tx)
         except StoreError as error:
             raise _explained(error) from None
         touched = gone | set(new) | (wanted if roles != before.roles else set())
@@ -266,14 +271,23 @@ class Groups:
             [(tenant, id, account) for account in dict.fromkeys(accounts)],
         )
 
-    async def delete(self, tenant: str, id: str, *, version: int = 0) -> Group:
-        """Take a group away; as it was. Raises GroupUnknown, VersionConflict."""
+    async def delete(
+        self,
+        tenant: str,
+        id: str,
+        *,
+        version: int = 0,
+        check: Callable[[Queries], Awaitable[None]] | None = None,
+    ) -> Group:
+        """Take a group away; as it was. `check`: as for `update`. Raises GroupUnknown, VersionConflict."""
         async with self._db.transaction() as tx:
             before = await self.get(tenant, id, tx)
             if before is None or not await tx.execute("DELETE FROM groups WHERE tenant = ? AND id = ?", (tenant, id)):
                 raise GroupUnknown("expected a group of this tenant, got an id that none has", address="group")
             _check_version(version, before.version)
             await tx.execute("DELETE FROM memberships WHERE tenant = ? AND group_id = ?", (tenant, id))
+            if check is not None:
+                await check(tx)
         return before
 
     async def _members(self, queries: Queries, tenant: str, id: str) -> list[str]:

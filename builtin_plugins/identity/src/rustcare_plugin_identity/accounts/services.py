@@ -10,23 +10,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from rustcare_sdk import Message, serve
+from rustcare_sdk.context import Queries
 from rustcare_sdk.contracts import identity
 
-from rustcare_plugin_identity.errors import InvalidAccount, LastAdministrator, RegistrationClosed
-from rustcare_plugin_identity.login.gate import Gate
+from rustcare_plugin_identity.errors import InvalidAccount, RegistrationClosed
 from rustcare_plugin_identity.login.links import LIFETIMES
 from rustcare_plugin_identity.mail import templates as texts
-from rustcare_plugin_identity.tenants import DEFAULT
 
 from .accounts import Account
+from .administrators import ADMINISTRATOR, Administrators
 
 __all__ = ["AccountServices"]
 
-_ADMINISTRATOR = "administrator"
 _MOST_PAGE = 1000
 
 
-class AccountServices(Gate):
+class AccountServices(Administrators):
     """Make, read, change, disable, unlock and delete accounts."""
 
     @serve(identity.ACCOUNT_CREATE)
@@ -141,15 +140,16 @@ class AccountServices(Gate):
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         if asked.password is not None:
             changes["password"] = await self.checked_password(before, asked.password) if asked.password else ""
+        async with self.ctx.db.transaction() as tx:
+            # As it is now: it may have been disabled while the password was looked at.
+            before, held, administers = await self._accounts_now(tx, message, before)
             if asked.password and before.state == "invited":
                 changes["state"] = "active"
-        held = await self.accounts.roles_of(before)
-        async with self.ctx.db.transaction() as tx:
             account = await self.accounts.update(tenant, before.id, changes, version=asked.version, tx=tx)
             if asked.groups is not None:
                 await self.groups.assign(tx, tenant, account.id, asked.groups)
-            if _ADMINISTRATOR in held and before.state == "active":
-                await self._accounts_keep_one_administrator(tx, message, account)
+            if administers:
+                await self.keep_administered(tx, "account")
         await self._accounts_after(account, held, password=asked.password is not None)
         what = sorted([*changes, *(["groups"] if asked.groups is not None else [])])
         details = {"what": " ".join(what), **_given(asked.roles, asked.groups)}
@@ -166,18 +166,17 @@ class AccountServices(Gate):
         elif not set(before) <= set(now):
             await self.sessions.revoke(tenant=account.tenant, account=account.id, reason="rights taken away")
 
-    async def _accounts_keep_one_administrator(self, tx: Any, message: Message[Any], account: Account) -> None:
-        """In the tenant that looks after the whole there is one active administrator at least, or was none before."""
-        if message.tenant != DEFAULT or self.operator(message):
-            return
-        others = await self.accounts.holders(DEFAULT, _ADMINISTRATOR, tx)
-        if others:
-            return
-        raise LastAdministrator(
-            "expected another active administrator to be left, there is none",
-            hint="make another one first, or do it on the server's command line",
-            address="account",
-        )
+    async def _accounts_now(
+        self, tx: Queries, message: Message[Any], account: Account
+    ) -> tuple[Account, list[str], bool]:
+        """An account as it is in a transaction, its roles, and whether an administrator must be left when it goes.
+
+        Raises AccountUnknown.
+        """
+        now = await self.accounts.need(account.tenant, account.id, tx)
+        held = await self.accounts.roles_of(now, tx)
+        administers = ADMINISTRATOR in held and now.kind == "user" and now.state == "active"
+        return now, held, administers and await self.administered(message, tx)
 
     @serve(identity.ACCOUNT_DISABLE)
     async def serve_account_disable(self, message: Message[identity.DisableRequest]) -> identity.AccountReply:
@@ -185,13 +184,13 @@ class AccountServices(Gate):
         asked, tenant = message.data, message.tenant
         before = await self.accounts.need(tenant, asked.account)
         if asked.disabled:
-            administers = _ADMINISTRATOR in await self.accounts.roles_of(before)
             async with self.ctx.db.transaction() as tx:
+                before, _, administers = await self._accounts_now(tx, message, before)
                 account = await self.accounts.update(
                     tenant, before.id, {"state": "disabled"}, version=asked.version, tx=tx
                 )
-                if administers and before.state == "active":
-                    await self._accounts_keep_one_administrator(tx, message, account)
+                if administers:
+                    await self.keep_administered(tx, "account")
             ended = await self.shut_out(account, "disabled")
             await self.event(
                 "account.disabled", account=account.id, details={"reason": asked.reason[:200], "sessions": str(ended)}
@@ -220,14 +219,14 @@ class AccountServices(Gate):
         tenant = message.tenant
         account = await self.accounts.need(tenant, message.data.account)
         was = await self.info(account)
-        administers = _ADMINISTRATOR in was.roles and account.state == "active"
         # Out first, then gone: a session that begins in between finds an account that is disabled.
         async with self.ctx.db.transaction() as tx:
+            _, _, administers = await self._accounts_now(tx, message, account)
             account = await self.accounts.update(
                 tenant, account.id, {"state": "disabled"}, version=message.data.version, tx=tx
             )
             if administers:
-                await self._accounts_keep_one_administrator(tx, message, account)
+                await self.keep_administered(tx, "account")
         await self.shut_out(account, "deleted")
         await self.factors.reset(account.id)
         await self.accounts.delete(tenant, account.id)

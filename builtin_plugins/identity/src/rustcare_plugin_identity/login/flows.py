@@ -35,7 +35,7 @@ class LoginServices(Gate):
         tried = await self.lockout.begin(tenant, name, id, self.settings(tenant).lockout, device=device)
         if tried.retry_after:
             return identity.LoginReply(retry_after=tried.retry_after)
-        usable = account is not None and account.kind == "user" and account.state == "active"
+        usable = account is not None and self.usable(account)
         # A password that is too long to be one costs what a wrong one costs.
         encoded = (
             account.password if account is not None and usable and len(asked.password) <= _LONGEST_PASSWORD else ""

@@ -185,6 +185,15 @@ class Gate(ActivityServices, AccountInfos):
 
     # in
 
+    def opened(self, tenant: str) -> bool:
+        """Whether there is such a tenant, and it is not switched off."""
+        found = self.tenants.get(tenant)
+        return found is not None and found.enabled
+
+    def usable(self, account: Account) -> bool:
+        """Whether somebody may sign in to an account at all."""
+        return account.kind == "user" and account.state == "active" and self.opened(account.tenant)
+
     async def demands_factor(self, account: Account) -> bool:
         """Whether a password alone never lets into an account.
 
@@ -220,8 +229,7 @@ class Gate(ActivityServices, AccountInfos):
         self, message: Message[Any], account: Account, aal: int, amr: Sequence[str], client: identity.Client
     ) -> identity.LoginReply:
         """A session for an account whose user has proved who they are. Raises LoginFailed when it may not be used."""
-        tenant = self.tenants.get(account.tenant)
-        if account.kind != "user" or account.state != "active" or tenant is None or not tenant.enabled:
+        if not self.usable(account):
             raise LoginFailed
         settings = self.settings(account.tenant)
         enrol = aal < 1 or (settings.mfa == "required" and aal < 2)

@@ -41,7 +41,7 @@ class RecoveryServices(Gate):
     async def serve_link(self, message: Message[identity.LinkRequest]) -> identity.LinkReply:
         """What a link is for. Raises LinkUnknown."""
         found = await self.links.look(message.tenant, message.data.secret)
-        account = await self.accounts.get(message.tenant, found.account) if found.account else None
+        account = await self._links_account_of(message.tenant, found) if found.account else None
         settings = self.settings(message.tenant).passwords
         demanded = await self.demands_factor(account) if account is not None else self._links_demanded(message.tenant)
         return identity.LinkReply(
@@ -56,15 +56,14 @@ class RecoveryServices(Gate):
     def _links_demanded(self, tenant: str) -> bool:
         return self.settings(tenant).mfa == "required"
 
-    async def _links_ask(
-        self, message: Message[Any], name: str, account: str, what: str, client: identity.Client
-    ) -> float:
+    async def _links_ask(self, message: Message[Any], name: str, what: str, client: identity.Client) -> float:
         """Count a request for a link; seconds to wait, 0: go on."""
         rate = self.settings(message.tenant).lockout.mail_rate
         wait = self.askers.retry_after(message.tenant, client.address, rate)
         if not wait:
             self.askers.failed(message.tenant, client.address, rate)
-            wait = (await self.lockout.begin(message.tenant, name, account, MAILS, what=what)).retry_after
+            # Nobody's: that somebody has asked for mails must not look as if the account's password were locked.
+            wait = (await self.lockout.begin(message.tenant, name, "", MAILS, what=what)).retry_after
         return wait
 
     async def _links_send(
@@ -108,10 +107,10 @@ class RecoveryServices(Gate):
         name = key(asked.name[:_LONGEST_NAME])
         account = await self.accounts.named(tenant, name)
         id = account.id if account is not None else ""
-        wait = await self._links_ask(message, name, id, "recover", client)
+        wait = await self._links_ask(message, name, "recover", client)
         if wait:
             return identity.SentReply(wait)
-        usable = account if account is not None and account.kind == "user" and account.state == "active" else None
+        usable = account if account is not None and self.usable(account) else None
         if usable is not None and not (usable.email and usable.email_verified):
             usable = None
         async with self.ctx.db.transaction() as tx:
@@ -131,11 +130,10 @@ class RecoveryServices(Gate):
         asked, client, tenant = message.data, message.data.client, message.tenant
         link = await self.links.look(tenant, asked.secret)
         account = await self._links_account_of(tenant, link)
-        if link.email != account.email:
-            raise LinkUnknown("expected a link that went to the account's address, got another", address="secret")
         encoded = await self.checked_password(account, asked.password)
         async with self.ctx.db.transaction() as tx:
             await self.links.take(tx, tenant, asked.secret, "recover")
+            await self._links_account_of(tenant, link, tx)
             # Who could read the mail has shown that the address is theirs.
             account = await self.accounts.update(
                 tenant, account.id, {"password": encoded, "email_verified": True}, tx=tx
@@ -145,10 +143,13 @@ class RecoveryServices(Gate):
         account = await self.accounts.need(tenant, account.id)  # as it is after what was ended
         return await self.go_on(message, account, ("pwd",), client)
 
-    async def _links_account_of(self, tenant: str, link: Link) -> Account:
-        account = await self.accounts.get(tenant, link.account)
-        if account is None or account.state == "disabled":
+    async def _links_account_of(self, tenant: str, link: Link, tx: Queries | None = None) -> Account:
+        account = await self.accounts.get(tenant, link.account, tx)
+        if account is None or account.state == "disabled" or not self.opened(tenant):
             raise LinkUnknown("expected the link of an account that may be used, got another", address="secret")
+        if link.email not in ("", account.email) and link.purpose != "verify-email":
+            # It went to somebody who is not its reader any more.
+            raise LinkUnknown("expected a link that went to the account's address, got another", address="secret")
         return account
 
     async def _links_password_set(
@@ -166,7 +167,7 @@ class RecoveryServices(Gate):
     async def serve_account_register(self, message: Message[identity.RegisterRequest]) -> identity.SentReply:
         """Ask for an account of one's own. Raises RegistrationClosed, MailUnavailable, InvalidAccount."""
         asked, client, tenant = message.data, message.data.client, message.tenant
-        if self.settings(tenant).registration != "open":
+        if not self._links_registers(tenant):
             raise RegistrationClosed(
                 "expected a tenant whose registration is open, got one where accounts are made by administrators",
                 hint="ask an administrator for an invitation",
@@ -176,7 +177,7 @@ class RecoveryServices(Gate):
         checked_name(email)
         name = key(email)
         account = await self.accounts.named(tenant, name)
-        wait = await self._links_ask(message, name, account.id if account is not None else "", "register", client)
+        wait = await self._links_ask(message, name, "register", client)
         if wait:
             return identity.SentReply(wait)
         async with self.ctx.db.transaction() as tx:
@@ -195,7 +196,7 @@ class RecoveryServices(Gate):
         """Set credentials through an invitation or a registration. Raises LinkUnknown, PasswordRefused, AccountExists."""
         asked, client, tenant = message.data, message.data.client, message.tenant
         link = await self.links.look(tenant, asked.secret)
-        if link.purpose == "register":
+        if link.purpose == "register" and self._links_registers(tenant):
             account = await self._links_registered(message, link)
             await self.event("account.registered", account=account.id, address=client.address)
         elif link.purpose == "invite":
@@ -204,6 +205,9 @@ class RecoveryServices(Gate):
         else:
             raise LinkUnknown("expected the link of an invitation, got another", address="secret")
         return await self.go_on(message, account, ("pwd",) if asked.password else ("link",), client)
+
+    def _links_registers(self, tenant: str) -> bool:
+        return self.settings(tenant).registration == "open" and self.opened(tenant)
 
     async def _links_registered(self, message: Message[identity.AcceptInviteRequest], link: Link) -> Account:
         asked, tenant = message.data, message.tenant
@@ -224,16 +228,18 @@ class RecoveryServices(Gate):
 
     async def _links_invited(self, message: Message[identity.AcceptInviteRequest], link: Link) -> Account:
         asked, tenant = message.data, message.tenant
-        before = account = await self._links_account_of(tenant, link)
+        account = await self._links_account_of(tenant, link)
         changes: dict[str, object] = {"state": "active"}
         if asked.password:
             changes["password"] = await self.checked_password(account, asked.password)
         if asked.display_name:
             changes["display_name"] = asked.display_name
-        if link.email and link.email == account.email:
-            changes["email_verified"] = True
         async with self.ctx.db.transaction() as tx:
             await self.links.take(tx, tenant, asked.secret, "invite")
+            # As it is now: an account that was disabled while the password was looked at stays so.
+            before = await self._links_account_of(tenant, link, tx)
+            if link.email:
+                changes["email_verified"] = True
             account = await self.accounts.update(tenant, account.id, changes, tx=tx)
         if before.state != "invited":
             await self.shut_out(account, "invitation accepted")
@@ -309,7 +315,7 @@ class RecoveryServices(Gate):
         account = await self.own_account(message)
         self.need_mail(tenant)
         email = checked_email(asked.email)
-        wait = await self._links_ask(message, account.id, account.id, "email", client)
+        wait = await self._links_ask(message, account.id, "email", client)
         if wait:
             return identity.SentReply(wait)
         holder = await self.accounts.named(tenant, key(email)) if email else account
