@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 import uvloop
 
 from .plugins import Board, package, quiet, v2
@@ -113,3 +115,38 @@ def test_connections_that_were_left_open_are_cut(
             assert len(os.listdir("/proc/self/fd")) <= before
 
     run(loop, leave())
+
+
+@pytest.mark.parametrize("loop", LOOPS, ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("how", ["serve_protocol", "listen"])
+def test_who_never_ends_the_handshake_is_cut_off(
+    loop: Callable[[], asyncio.AbstractEventLoop],
+    how: str,
+    tmp_path: Path,
+    desk: Board,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """TLS has its time like everything else: a plugin hears of a connection when that is over, and could not do it."""
+    monkeypatch.setattr("rustcare_kernel.context.HANDSHAKE", 0.3)
+    desk.tidy = True
+    desk.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(desk.tls)
+    more = SERVER.replace("0, Greeter", "0, Greeter, ssl=board.tls")
+    if how == "listen":
+        more = more.replace("serve_protocol", "listen").replace("Greeter, ssl", "nobody, ssl")
+        more = more.replace(
+            "        class Greeter", "        async def nobody(reader, writer): pass\n        class Greeter"
+        )
+
+    async def silent() -> None:
+        async with quiet(tmp_path) as kernel:
+            await kernel.install(package(**{**OPTIONS, "more": more}), consent=True)
+            reader, writer = await asyncio.open_connection("127.0.0.1", desk.port)
+            async with asyncio.timeout(10):
+                with suppress(ConnectionError):
+                    assert await reader.read() == b""
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    run(loop, silent())

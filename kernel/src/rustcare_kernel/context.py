@@ -31,6 +31,8 @@ from .stores._contract import PluginStore
 __all__ = ["PluginContext", "decode_as"]
 
 Connection = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+#: Seconds for a TLS handshake. Before its end no protocol knows of the connection, so none can count it or cut it off.
+HANDSHAKE = 10.0
 
 
 def decode_as(data: Any, type_: Any, address: str) -> Any:
@@ -229,7 +231,13 @@ class PluginContext:
         listener = _Listener(self, handler, (host, port), 512)
         where = await self._where(host, port)
         listener.server = await asyncio.start_server(
-            listener.connected, **where, ssl=ssl, limit=limit, backlog=self._backlog(512), start_serving=False
+            listener.connected,
+            **where,
+            ssl=ssl,
+            ssl_handshake_timeout=HANDSHAKE if ssl else None,
+            limit=limit,
+            backlog=self._backlog(512),
+            start_serving=False,
         )
         await self._opened(listener)
         return listener
@@ -259,7 +267,12 @@ class PluginContext:
         loop = asyncio.get_running_loop()
         where = await self._where(host, port)
         listener.server = await loop.create_server(
-            connected, **where, ssl=ssl, backlog=self._backlog(backlog), start_serving=False
+            connected,
+            **where,
+            ssl=ssl,
+            ssl_handshake_timeout=HANDSHAKE if ssl else None,
+            backlog=self._backlog(backlog),
+            start_serving=False,
         )
         await self._opened(listener)
         return listener
