@@ -118,6 +118,15 @@ async def test_a_stream_begins_with_its_place() -> None:
     assert [data["n"] for _, data in await collected(events, last)] == [2]
 
 
+async def test_a_reader_writes_nothing_into_its_stream() -> None:
+    """Whatever stands where the last id should be, no line of the stream is of it."""
+    events = Events("run", 10)
+    events.put(event(1))
+    first = await anext(stream(events, "x-1\ndata: {}\n\nevent: state"))
+    assert first.startswith(b"retry: 2000\nid: run-0\n\n")
+    assert b"{}" not in first
+
+
 async def test_a_silent_stream_beats_and_ends_in_time() -> None:
     """Without events come comments at the heartbeat, and the stream ends when its time is over."""
     chunks = [chunk async for chunk in stream(Events("run", 10), heartbeat=0.02, longest=0.2)]

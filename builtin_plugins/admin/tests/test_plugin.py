@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import io
 import json
 import tarfile
@@ -55,7 +57,7 @@ class Kernel:
             "system.status": {
                 "version": "0.1.0", "store": "sqlite", "started": 1.0, "uptime_s": 2.0, "rss_bytes": 3,
                 "capability_uses": 4, "plugins": {"active": 1}, "services": ["kernel.control"], "data_dir": "/srv/data",
-                "pid": 7,
+                "pid": 7, "workers": [{"number": 1, "pid": 8, "state": "serving", "restarts": 2, "since": 1.0, "missing": []}],
             },
         }  # fmt: skip
 
@@ -147,6 +149,7 @@ async def test_reading(admin: PluginHarness, kernel: Kernel) -> None:
     assert listed.content["plugins"][0]["id"] == "acme.bell"
     assert "of_a_newer_kernel" not in listed.content["plugins"][0]
     status = await admin.http("GET", "/admin/v1/status", caller=ADA)
+    assert [(row["number"], row["state"], row["restarts"]) for row in status.content["workers"]] == [(1, "serving", 2)]
     assert "/srv/data" not in json.dumps(status.content), "a remote caller need not know the server's folders"
     for query in ("tail=x", "tail=-1", "tail=1e9", "tail=" + "9" * 10):
         with pytest.raises(InvalidPayload):
@@ -282,6 +285,73 @@ async def test_if_match_holds_a_decision_to_what_was_seen(admin: PluginHarness, 
             await admin.http("POST", "/admin/v1/plugins/acme.bell/disable", headers={"If-Match": bad}, caller=ADA)
         assert refused.value.code == "admin.changed"
     assert len(kernel.asked) == before
+
+
+async def test_of_two_decisions_on_the_same_sight_one_is_made(kernel: Kernel) -> None:
+    """Two callers who saw the same and change it at once: the second is told that it is not as it was any more."""
+    row = PluginRow("acme.bell", "1.0.0", DIGEST, "python", "active")
+    began, going = asyncio.Event(), asyncio.Event()
+
+    async def control(message: Message[ControlRequest]) -> ControlReply:
+        nonlocal row
+        if message.data.method == "plugin.disable":
+            began.set()
+            await going.wait()
+            row = dataclasses.replace(row, enabled=False)
+        return kernel.control(message)
+
+    h = harness(Admin)
+    h.answer("kernel.control", control)
+    h.answer("kernel.plugins", lambda message: PluginsReply([row]))
+    async with h:
+        tag = {"If-Match": (await h.http("GET", "/admin/v1/plugins/acme.bell", caller=ADA)).headers["etag"]}
+        one = asyncio.ensure_future(h.http("POST", "/admin/v1/plugins/acme.bell/disable", headers=tag, caller=ADA))
+        await began.wait()
+        other = asyncio.ensure_future(h.http("POST", "/admin/v1/plugins/acme.bell/restart", headers=tag, caller=BOB))
+        grants = {"capability": "clock:read", "deny": True}
+        await h.http("POST", "/admin/v1/plugins/acme.bell/grants", json=grants, headers=tag, caller=BOB)
+        going.set()
+        assert (await one).status == 200
+        with pytest.raises(RustCareError) as refused:
+            await other
+        assert refused.value.code == "admin.changed"
+        assert "plugin.restart" not in [method for method, *_ in kernel.asked]
+
+
+async def test_uploads_are_looked_into_one_at_a_time_and_only_where_there_is_room(kernel: Kernel) -> None:
+    """However many come at once, one is unpacked; what there is no room for is refused before it is."""
+    at_once = most = 0
+
+    async def control(message: Message[ControlRequest]) -> ControlReply:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        await asyncio.sleep(0)
+        at_once -= 1
+        return kernel.control(message)
+
+    h = harness(Admin, config={"uploads": {"total": 1048576}})
+    h.answer("kernel.control", control)
+    data = package().ljust(400_000, b"\0")
+    async with h:
+
+        async def upload() -> str:
+            try:
+                await h.http(
+                    "POST",
+                    "/admin/v1/packages",
+                    body=data,
+                    headers={"content-type": "application/octet-stream"},
+                    caller=ADA,
+                )
+            except RustCareError as error:
+                return error.code
+            return ""
+
+        found = await asyncio.gather(*(upload() for _ in range(5)))
+    assert sorted(found) == ["", "", *["admin.uploads-full"] * 3]
+    assert most == 1
+    assert len(kernel.asked) == 2
 
 
 async def test_rpc_speaks_json_rpc(admin: PluginHarness, kernel: Kernel) -> None:

@@ -1,4 +1,4 @@
-"""What all routes share: a command in the caller's name, and whether a plugin is still as the caller saw it.
+"""What all routes share: a command in the caller's name, if need be only while a plugin is as the caller saw it.
 
 The routes are answered in each process that accepts connections. Commands, uploads and events are of the whole, so they are
 services which the primary process alone answers (`central`); their messages are here.
@@ -12,9 +12,7 @@ from typing import Any
 
 from rustcare_sdk import Plugin
 from rustcare_sdk.contracts.http import HttpRequest
-from rustcare_sdk.contracts.plugin import PLUGINS, PluginRow, PluginsReply, PluginsRequest
-
-from .errors import Changed
+from rustcare_sdk.contracts.plugin import PluginRow
 
 __all__ = [
     "COMMAND",
@@ -38,10 +36,15 @@ EVENTS = "admin.events"
 
 @dataclass(frozen=True)
 class Command:
-    """A method of the control API with its parameters; a `source` may be an upload."""
+    """A method of the control API with its parameters; a `source` may be an upload.
+
+    `match`: what the caller's `If-Match` says of the plugin `of`, empty when it says nothing.
+    """
 
     method: str
     params: dict[str, Any] = field(default_factory=dict)
+    match: str = ""
+    of: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,19 +89,22 @@ class Base(Plugin):
 
         Parameters that are None are left out. Raises what the method refuses with, and what `CentralServices.command` does.
         """
-        given = {key: value for key, value in (params or {}).items() if value is not None}
-        reply = await self.ctx.request(COMMAND, Command(method, given), timeout=timeout, type=CommandReply)
+        return await self._command(Command(method, _given(params)), timeout)
+
+    async def change(
+        self, request: HttpRequest[Any], plugin: str, method: str, params: Mapping[str, Any], timeout: float
+    ) -> Any:
+        """As `control`, for a plugin that must be as the request's `If-Match` says (RFC 9110, section 13.1.1).
+
+        Raises Changed when it is not.
+        """
+        match = request.headers.get("if-match", "").strip()
+        return await self._command(Command(method, _given(params), match, plugin), timeout)
+
+    async def _command(self, command: Command, timeout: float | None) -> Any:
+        reply = await self.ctx.request(COMMAND, command, timeout=timeout, type=CommandReply)
         return reply.result
 
-    async def unchanged(self, request: HttpRequest[Any], plugin: str) -> None:
-        """Raise Changed unless the plugin is as `If-Match` says, when it says something (RFC 9110, section 13.1.1)."""
-        wanted = request.headers.get("if-match", "")
-        if not wanted or wanted.strip() == "*":
-            return
-        found = await self.ctx.request(PLUGINS, PluginsRequest(plugin), type=PluginsReply)
-        if found.plugins and etag(found.plugins[0]) not in [item.strip() for item in wanted.split(",")]:
-            raise Changed(
-                "the plugin is not as it was when you looked",
-                hint="read it again, and decide again",
-                address="If-Match",
-            )
+
+def _given(params: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {key: value for key, value in (params or {}).items() if value is not None}

@@ -15,18 +15,21 @@ from rustcare_sdk.contracts.http import CHANGED, RoutesChanged
 from rustcare_sdk.contracts.plugin import (
     ACCOUNTING,
     CONTROL,
+    PLUGINS,
     STATE,
     AccountingReply,
     AccountingRequest,
     ControlReply,
     ControlRequest,
+    PluginsReply,
+    PluginsRequest,
     PluginState,
 )
 from rustcare_sdk.errors import CapabilityDenied, RustCareError
 from rustcare_sdk.message import Message
 
-from .base import COMMAND, EVENTS, UPLOAD, Base, Command, CommandReply, UploadReply, UploadRequest
-from .errors import NotFromHere, SourceRefused
+from .base import COMMAND, EVENTS, UPLOAD, Base, Command, CommandReply, UploadReply, UploadRequest, etag
+from .errors import Changed, NotFromHere, SourceRefused
 from .events import WAIT, Counts, Events, EventsReply, EventsRequest, differences
 from .uploads import PREFIX, Uploads
 
@@ -44,6 +47,8 @@ class CentralServices(Base):
     """Commands, uploads and events."""
 
     any_source: bool
+    turn: asyncio.Lock
+    inspecting: asyncio.Lock
     uploads: Uploads
     events: Events
     period: float
@@ -66,8 +71,27 @@ class CentralServices(Base):
         Raises:
             SourceRefused, UploadUnknown: the package is not one that a caller from elsewhere may name.
             NotFromHere: it would end what carries the request.
+            Changed: the plugin is not as the caller saw it.
         """
         self._only_itself(message)
+        if message.data.method not in ENDING:  # a right is taken at once, whatever else goes on
+            return await self._looked(message)
+        async with self.turn:  # one after the other: nothing comes between looking and doing
+            return await self._looked(message)
+
+    async def _unchanged(self, command: Command) -> None:
+        if command.match in ("", "*"):
+            return
+        found = await self.ctx.request(PLUGINS, PluginsRequest(command.of), type=PluginsReply)
+        if found.plugins and etag(found.plugins[0]) not in [item.strip() for item in command.match.split(",")]:
+            raise Changed(
+                "the plugin is not as it was when you looked",
+                hint="read it again, and decide again",
+                address="If-Match",
+            )
+
+    async def _looked(self, message: Message[Command]) -> CommandReply:
+        await self._unchanged(message.data)
         method, given = message.data.method, dict(message.data.params)
         if method in ENDING:
             self._not_on_itself(method, given.get("id"))
@@ -110,8 +134,10 @@ class CentralServices(Base):
         self._only_itself(message)
         data = message.data.data
         Uploads.check(data)
-        found = await self.ctx.request(CONTROL, ControlRequest("plugin.inspect", {}, data), type=ControlReply)
-        return UploadReply(found.result, *self.uploads.put(message.principal, data))
+        async with self.inspecting:  # one at a time: what is small here may be large when it is unpacked
+            self.uploads.check_room(len(data))
+            found = await self.ctx.request(CONTROL, ControlRequest("plugin.inspect", {}, data), type=ControlReply)
+            return UploadReply(found.result, *self.uploads.put(message.principal, data))
 
     # events
 

@@ -172,9 +172,10 @@ async def stream_of(
         now = loop.time()
         chunk = b""
         if not told:
-            # Who is cut off before the first event comes back to where the stream began.
-            place = reply.last if not reply.events else asked.last
-            chunk = b"retry: 2000\n" + (f"id: {place}\n".encode() if place else b"") + b"\n"
+            # Who is cut off before the first event comes back to where the stream began. Not in the reader's own words:
+            # a line break in them would be an event of their making.
+            place = reply.last if not reply.events else _before(reply.events[0][0])
+            chunk = f"retry: 2000\nid: {place}\n\n".encode()
         if reply.gap:
             chunk += sse(reply.last if not reply.events else _before(reply.events[0][0]), {"kind": "gap"})
         chunk += b"".join(sse(id_, data) for id_, data in reply.events)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from rustcare_sdk import Health
@@ -27,6 +28,7 @@ class Admin(SystemRoutes, PluginRoutes, RpcRoute, EventRoute, CentralServices):
         config = self.ctx.config
         self.any_source = bool(config["any_source"])
         uploads, events = config["uploads"], config["events"]
+        self.turn, self.inspecting = asyncio.Lock(), asyncio.Lock()
         self.uploads = Uploads(int(uploads["total"]), float(uploads["keep"]), self.time, self.ctx.random)
         self.events = Events(self.ctx.random(6).hex(), int(events["kept"]))
         self.heartbeat = float(events["heartbeat"])

@@ -106,13 +106,12 @@ class PluginRoutes(Base):
         """Replace a plugin by another package of the same id, without losing a request."""
         plugin = message.data.params["id"]
         body: UpgradeBody = message.data.content
-        await self.unchanged(message.data, plugin)
-        seen = await self.control("plugin.inspect", {"source": body.source})
+        seen = await self.change(message.data, plugin, "plugin.inspect", {"source": body.source}, 120.0)
         if seen["id"] != plugin:
             raise InvalidPayload(
                 f"expected a package of {plugin[:100]}, got one of {seen['id']}", address="body.source"
             )
-        return _status(await self.control("plugin.upgrade", _consented(body), timeout=900.0))
+        return _status(await self.change(message.data, plugin, "plugin.upgrade", _consented(body), 900.0))
 
     @route("POST", "/admin/v1/plugins/{id}/rollback", summary="Go back to the version before", **CHANGE)
     async def rollback(self, message: Message[HttpRequest[None]]) -> PluginStatus | HttpResponse:
@@ -150,9 +149,9 @@ class PluginRoutes(Base):
     async def remove(self, message: Message[HttpRequest[None]]) -> Removed:
         """Remove a plugin. Its data stays, unless `purge=true`."""
         plugin = message.data.params["id"]
-        await self.unchanged(message.data, plugin)
         purge = _truth(message.data, "purge")
-        return filled(Removed, await self.control("plugin.remove", {"id": plugin, "purge": purge}))
+        params = {"id": plugin, "purge": purge}
+        return filled(Removed, await self.change(message.data, plugin, "plugin.remove", params, 120.0))
 
     @route("POST", "/admin/v1/plugins/{id}/grants", summary="Grant or deny a capability", **CHANGE)
     async def grant(self, message: Message[HttpRequest[GrantBody]]) -> PluginStatus | HttpResponse:
@@ -180,8 +179,7 @@ class PluginRoutes(Base):
 
     async def _act(self, message: Message[Any], method: str, **params: Any) -> PluginStatus | HttpResponse:
         plugin = message.data.params["id"]
-        await self.unchanged(message.data, plugin)
-        return _status(await self.control(method, {"id": plugin, **params}, timeout=120.0))
+        return _status(await self.change(message.data, plugin, method, {"id": plugin, **params}, 120.0))
 
 
 def _consented(body: InstallBody | UpgradeBody) -> dict[str, Any]:

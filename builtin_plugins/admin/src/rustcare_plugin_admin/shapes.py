@@ -25,6 +25,7 @@ __all__ = [
     "UpgradeBody",
     "UseRow",
     "WhoAmI",
+    "WorkerRow",
     "filled",
 ]
 
@@ -93,8 +94,22 @@ class GrantBody:
 
 
 @dataclass(frozen=True)
+class WorkerRow:
+    """A worker process. `state`: `starting`, `serving`, `changing` or `down`; `since` in Unix seconds; `missing`: the plugins
+    that would not start there."""
+
+    number: int
+    pid: int
+    state: str
+    restarts: int = 0
+    since: float = 0.0
+    missing: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class SystemStatus:
-    """The kernel: `plugins` by state, `uptime_s` in seconds, `rss_bytes` of memory."""
+    """The kernel: `plugins` by state, `uptime_s` in seconds, `rss_bytes` of memory; no `workers` where one process does it
+    all."""
 
     version: str
     store: str
@@ -104,6 +119,7 @@ class SystemStatus:
     capability_uses: int
     plugins: dict[str, int] = field(default_factory=dict)
     services: list[str] = field(default_factory=list)
+    workers: list[WorkerRow] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

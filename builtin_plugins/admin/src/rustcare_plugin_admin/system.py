@@ -10,7 +10,7 @@ from rustcare_sdk.message import Message
 
 from .base import UPLOAD, Base, UploadReply, UploadRequest
 from .errors import PROBLEMS
-from .shapes import CapabilityRow, Inspection, SourceBody, SystemStatus, WhoAmI, filled
+from .shapes import CapabilityRow, Inspection, SourceBody, SystemStatus, WhoAmI, WorkerRow, filled
 
 __all__ = ["MAX_PACKAGE", "SystemRoutes"]
 
@@ -32,8 +32,9 @@ class SystemRoutes(Base):
         summary="The kernel",
     )
     async def status(self, message: Message[HttpRequest[None]]) -> SystemStatus:
-        """The kernel: version, memory, plugins by state, services."""
-        return filled(SystemStatus, await self.control("system.status"))
+        """The kernel: version, memory, plugins by state, services, worker processes."""
+        found = await self.control("system.status")
+        return filled(SystemStatus, found, workers=[filled(WorkerRow, row) for row in found.get("workers", ())])
 
     @route(
         "POST",

@@ -49,16 +49,21 @@ class Uploads:
 
     def put(self, principal: str, data: bytes) -> tuple[str, float]:
         """Keep an upload; how to name it, and until when. Raises UploadsFull."""
+        self.check_room(len(data))
+        name = PREFIX + self._random(16).hex()
+        expires = self._now() + self._keep
+        self._held[name] = _Upload(principal, expires, data)
+        return name, expires
+
+    def check_room(self, size: int) -> None:
+        """Raise UploadsFull unless there is room for so many bytes more."""
         now = self._now()
         self._held = {name: held for name, held in self._held.items() if held.expires > now}
-        if sum(len(held.data) for held in self._held.values()) + len(data) > self._total:
+        if sum(len(held.data) for held in self._held.values()) + size > self._total:
             raise UploadsFull(
                 f"expected at most {self._total:,} bytes of uploads that wait, got more",
                 hint=f"install what was uploaded; what is not is forgotten after {self._keep:g} s",
             )
-        name = PREFIX + self._random(16).hex()
-        self._held[name] = _Upload(principal, now + self._keep, data)
-        return name, now + self._keep
 
     def get(self, principal: str, name: str) -> bytes:
         """An upload of this caller's. Raises UploadUnknown."""
