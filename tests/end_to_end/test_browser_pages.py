@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from playwright.async_api import ConsoleMessage, expect
+from playwright.async_api import ConsoleMessage, Response, expect
 from rustcare_plugin_identity.factors.totp import code_at, step_of
 from rustcare_sdk.contracts import identity
 
@@ -33,12 +33,17 @@ class Gallery:
         self.seen: list[str] = []
         self.wrong: list[str] = []
         device.page.on("console", self._console)
+        device.page.on("response", self._response)
         device.page.on("pageerror", lambda error: self.wrong.append(f"script: {error}"))
 
     def _console(self, message: ConsoleMessage) -> None:
         # A page with an error on it has such a status; the browser says so.
         if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
             self.wrong.append(f"console: {message.text}")
+
+    def _response(self, response: Response) -> None:
+        if response.request.resource_type != "document" and response.status >= 400:
+            self.wrong.append(f"{urlsplit(response.url).path}: {response.status}")
 
     async def look(self, name: str) -> None:
         """Look at the page that is open."""

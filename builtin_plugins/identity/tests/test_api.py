@@ -164,15 +164,12 @@ async def test_ones_own_account_sessions_and_keys(h: PluginHarness) -> None:
     assert [item["current"] for item in sessions].count(True) == 1
     assert len(sessions) == 2
     mine = next(item["id"] for item in sessions if item["current"])
-    assert await bob.ask("DELETE", f"/me/sessions/{mine}") in ({"sessions": 0}, None)
+    assert await bob.ask("DELETE", f"/me/sessions/{mine}") == {"sessions": 0}
     assert (await ada.ask("DELETE", "/me/sessions")) == {"sessions": 1}
     assert await h.plugin.sessions.find(other) is None  # type: ignore[attr-defined]
     key = await ada.ask("POST", "/me/keys", {"name": "mine"})
     assert [item["id"] for item in (await ada.ask("GET", "/me/keys"))["keys"]] == [key["key"]["id"]]
-    assert await bob.refused("DELETE", f"/me/keys/{key['key']['id']}") in (
-        "identity.key-unknown",
-        "identity.key-forbidden",
-    )
+    assert await bob.refused("DELETE", f"/me/keys/{key['key']['id']}") == "identity.key-forbidden"
     assert (await ada.ask("DELETE", f"/me/keys/{key['key']['id']}"))["keys"][0]["revoked"] is True
     assert (await ada.ask("DELETE", f"/me/sessions/{mine}")) == {"sessions": 1}
 

@@ -262,8 +262,8 @@ class SigningInPages(PageServices):
             ways = (("/account/passkey", "Add a passkey"), ("/account/totp", "Add an authenticator app"))
             return self.message_page(
                 request,
-                "A stronger sign-in is needed",
-                "This page wants a second factor, and this account has none that is strong enough.",
+                "A second factor is needed",
+                "This page asks for more than a password, and your account has nothing else that is strong enough.",
                 status=403,
                 links=(*ways[: 2 if level < 3 else 1], ("/account", "Account security")),
             )
