@@ -156,8 +156,21 @@ def test_what_is_to_be_removed_is_known_by_its_value() -> None:
         patch(op("remove", "members", [{"type": str(number)} for number in range(20)]), of=GROUP)
 
 
+def test_a_value_that_is_there_gets_what_else_is_said_of_it() -> None:
+    """The same address for the same purpose is there once; when it becomes primary the one before no longer is."""
+    again = op("add", "emails", [{"type": "Home", "value": "HOME@b.org", "primary": True, "display": "x"}])
+    assert patch(again)["emails"] == [
+        {"type": "work", "value": "work@b.org", "primary": False},
+        {"type": "Home", "value": "HOME@b.org", "primary": True, "display": "x"},
+    ]
+    other = op("add", "emails", [{"type": "other", "value": "home@b.org"}])
+    assert len(patch(other)["emails"]) == 3
+    where = op("add", "addresses", [{"locality": "Berlin"}, {"locality": "Berlin"}, {"locality": "Bonn"}])
+    assert patch(where, where)["addresses"] == [{"locality": "Berlin"}, {"locality": "Bonn"}]
+
+
 def test_values_are_added_once_however_many() -> None:
-    """Whether few are compared one by one or many by their hashes: what is there already is not there twice."""
+    """What is there already is not there twice."""
     for many in (3, 300):
         fresh = [{"type": "other", "value": f"{number}@b.org"} for number in range(many)]
         after = patch(op("add", "emails", [*fresh, *fresh, USER["emails"][1]]))["emails"]

@@ -341,6 +341,8 @@ async def test_errors_have_the_form_of_the_rfc(scim: Client) -> None:
         ("POST", "/Users", b'{"userName": "\\ud800"}', 400),
         ("POST", "/Users", {"userName": "a\x00"}, 400),
         ("POST", "/Users", {"userName": "x" * 5000}, 400),
+        ("POST", "/Groups", {"displayName": "x", "externalId": "a\nb"}, 400),
+        ("POST", "/Groups", {"displayName": "x", "externalId": "x" * 257}, 400),
         ("POST", "/Users", {"userName": "ok", "emails": [{"value": "none"}]}, 400),
         ("GET", "/Users?filter=x", None, 400),
         ("GET", "/Users?filter=password%20pr", None, 400),

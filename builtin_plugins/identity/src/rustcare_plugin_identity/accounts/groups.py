@@ -152,7 +152,7 @@ class Groups:
             name=_checked_name(name),
             roles=tuple(self._check_roles(tenant, roles)),
             members=tuple(sorted(set(members))),
-            external_id=external_id,
+            external_id=_checked_external_id(external_id),
             created=now,
             updated=now,
         )
@@ -216,7 +216,7 @@ class Groups:
                 _check_version(version, before.version - 1)
                 name = _checked_name(changes["name"]) if "name" in changes else before.name
                 roles = tuple(self._check_roles(tenant, changes["roles"])) if "roles" in changes else before.roles
-                external_id = changes.get("external_id", before.external_id)
+                external_id = _checked_external_id(changes.get("external_id", before.external_id))
                 now = self._now()
                 await tx.execute(
                     "UPDATE groups SET name = ?, name_key = ?, roles = ?, external_id = ?, updated = ?"
@@ -348,6 +348,12 @@ def _checked_name(name: str) -> str:
     if not found:
         raise InvalidGroup("expected a name, got none", address="name")
     return found
+
+
+def _checked_external_id(text: str) -> str:
+    if len(text) > 256 or not (text == "" or text.isprintable()):
+        raise InvalidGroup("expected at most 256 printable characters, got something else", address="external_id")
+    return text
 
 
 def _explained(error: StoreError) -> Exception:

@@ -17,7 +17,7 @@ from typing import Any
 from .errors import InvalidFilter, InvalidPath, InvalidSyntax, InvalidValue, NoTarget, NotMutable, TooMany
 from .filters import Compare, Filter, PatchPath, parse_path
 from .filters.evaluate import elements
-from .same import FEW, alone, is_named, made_by, not_yet, only_primary, value_key
+from .same import FEW, alone, is_named, made_by, merged, only_primary, value_key
 from .schemas import Attribute, Kind
 from .values import Resource, attribute_value, check_schemas, check_whole, single_value
 
@@ -178,10 +178,9 @@ class _Target:
                 self._drop(holder, attribute)
             return
         have = holder.get(attribute.name)
-        if attribute.multi and verb == "add" and have is not None:
-            more = not_yet(have, made)
-            only_primary(have, more)
-            have.extend(more)
+        if attribute.multi and verb == "add":
+            have = holder.setdefault(attribute.name, [])
+            have.extend(merged(attribute, have, made))
         elif attribute.type == "complex" and not attribute.multi and have is not None:
             have.update(made)
             if isinstance(value, dict):

@@ -8,9 +8,9 @@ from .filters import And, Compare, Filter
 from .schemas import Attribute
 from .values import single_value
 
-__all__ = ["FEW", "alone", "is_named", "made_by", "not_yet", "only_primary", "value_key"]
+__all__ = ["FEW", "alone", "is_named", "made_by", "merged", "only_primary", "value_key"]
 
-#: Up to here comparing one by one is cheaper than to hash what is there.
+#: So many may be compared with all that is there.
 FEW = 16
 
 
@@ -22,22 +22,35 @@ def only_primary(others: list[Any], fresh: list[Any]) -> None:
                 item["primary"] = False
 
 
-def not_yet(have: list[Any], made: list[Any]) -> list[Any]:
-    """Those that are not there yet, each once."""
-    if len(made) <= FEW:
-        return [item for place, item in enumerate(made) if item not in have and item not in made[:place]]
-    seen = {_hashable(item) for item in have}
-    found = []
+def merged(attribute: Attribute, have: list[Any], made: list[Any]) -> list[Any]:
+    """What of `made` is to be put to what there is: values that are new, each once.
+
+    A value that is there already for the same purpose is not there twice (RFC 7643, section 2.4): it gets what else is said of
+    it. Of a fresh or changed primary value no other stays primary.
+    """
+    known = {_purpose(attribute, item): item for item in have}
+    fresh: list[Any] = []
+    changed: list[Any] = []
     for item in made:
-        known = _hashable(item)
-        if known not in seen:
-            seen.add(known)
-            found.append(item)
-    return found
+        same = known.setdefault(_purpose(attribute, item), item)
+        if same is item:
+            fresh.append(item)
+        elif isinstance(same, dict):
+            same.update(item)
+            changed.append(same)
+    touched = {id(item) for item in changed}
+    only_primary([item for item in have if id(item) not in touched], [*fresh, *changed])
+    return fresh
 
 
-def _hashable(item: Any) -> Any:
-    return frozenset(item.items()) if isinstance(item, dict) else item
+def _purpose(attribute: Attribute, item: Any) -> Any:
+    """A value and what it is for; of what has no `value` the whole of it."""
+    if not isinstance(item, dict):
+        return item
+    value, sub = item.get("value"), attribute.sub("value")
+    if value is None or sub is None:
+        return frozenset(item.items())
+    return value if sub.case_exact else str(value).casefold(), str(item.get("type", "")).casefold()
 
 
 def alone(attribute: Attribute, value: Any) -> Any:
