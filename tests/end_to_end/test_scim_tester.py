@@ -28,6 +28,7 @@ FILTERS = (
     'not (userName ew "1") and externalId co "E_1"',
     'externalId eq "e_1" or externalId eq "E_10"',
     'emails.value co "EXAMPLE" and title eq "nurse"',
+    'emails.value eq "Straße@b.org" or emails co "STRASSE@"',
     'emails[type eq "work" and value sw "user1"]',
     'userName co "ß" or userName co "STRASSE"',
     'meta.created gt "2020-01-01T00:00:00Z" and meta.lastModified le "2099-01-01T00:00:00Z"',
@@ -96,7 +97,7 @@ async def test_errors_versions_and_filters_over_the_network(server: tuple[str, s
         with httpx.Client(base_url=f"{url}/scim/v2", timeout=60) as client:
             found["nobody"] = client.get("/Users").status_code
             client.headers["Authorization"] = f"Bearer {key}"
-            made = client.post("/Users", json={"userName": "Straße"})
+            made = client.post("/Users", json={"userName": "Straße", "emails": [{"value": "straße@b.org"}]})
             user = f"/Users/{made.json()['id']}"
             found["made"] = (made.status_code, made.headers["Location"], made.headers["content-type"])
             found["head"] = (client.head(user).status_code, client.head(user).headers["etag"])
@@ -129,3 +130,29 @@ async def test_errors_versions_and_filters_over_the_network(server: tuple[str, s
         fits = bind(parse_filter(text), USERS)
         wanted = [item["userName"] for item in found["users"] if fits(item)]
         assert found[text] == (len(wanted), wanted[1:4]), text
+
+
+async def test_clients_at_the_same_time(server: tuple[str, str]) -> None:
+    """Of twenty who take a name one gets it; of twenty who change one version one does; without a version all twenty do."""
+    url, key = server
+    headers = {"Authorization": f"Bearer {key}"}
+    async with httpx.AsyncClient(base_url=f"{url}/scim/v2", headers=headers, timeout=60) as client:
+
+        async def patch(user: str, number: int, tag: str = "") -> int:
+            operation = {"op": "add", "path": "phoneNumbers", "value": [{"value": str(number)}]}
+            match = {"If-Match": tag} if tag else {}
+            return (await client.patch(user, json={"Operations": [operation]}, headers=match)).status_code
+
+        made = await asyncio.gather(*(client.post("/Users", json={"userName": "ada"}) for _ in range(20)))
+        assert Counter(answer.status_code for answer in made) == {201: 1, 409: 19}
+        first = next(answer for answer in made if answer.status_code == 201)
+        user = f"/Users/{first.json()['id']}"
+        changed = await asyncio.gather(*(patch(user, number, first.headers["ETag"]) for number in range(20)))
+        assert Counter(changed) == {200: 1, 412: 19}
+        assert await asyncio.gather(*(patch(user, number) for number in range(100, 120))) == [200] * 20
+        phones = {item["value"] for item in (await client.get(user)).json()["phoneNumbers"]}
+        assert len(phones) == 21
+        assert phones >= {str(number) for number in range(100, 120)}
+        tag = (await client.get(user)).headers["ETag"]
+        gone = await asyncio.gather(*(client.delete(user, headers={"If-Match": tag}) for _ in range(20)))
+        assert Counter(answer.status_code for answer in gone) == {204: 1, 404: 19}
