@@ -182,6 +182,34 @@ async def test_what_people_and_machines_hold_works_on_either_store(
         next_one = identity.RefreshRequest(reply.refresh_token)
         assert await front.code_of(identity.TOKEN_REFRESH, next_one) == "identity.refresh-refused"
 
+        # somebody acts for another, until that one is disabled; more sessions than there may be
+        made = identity.CreateAccountRequest("bob", password=PASSWORD)
+        bob = (await front.ask(identity.ACCOUNT_CREATE, made, identity.CreateAccountReply)).account
+        await front.ask(
+            identity.TENANT_PUT,
+            identity.TenantRequest("default", settings={"sessions": {"most": 2}}),
+            identity.TenantReply,
+        )
+        tokens = [
+            await front.ask(
+                identity.TOKEN_ISSUE, identity.IssueRequest(refresh=True), identity.TokenReply, bob.principal
+            )
+            for _ in range(3)
+        ]
+        renewals = [identity.RefreshRequest(one.refresh_token) for one in tokens]
+        assert await front.code_of(identity.TOKEN_REFRESH, renewals[0]) == "identity.refresh-refused"
+        delegation = identity.DelegateRequest(bob.id, ["fhir.read"])
+        given = await front.ask(identity.DELEGATE, delegation, identity.ElevationInfo, ann.principal)
+        session = (await front.verified(tokens[1].access_token))["sid"]
+        assume = identity.ElevationAssumeRequest(given.id, session)
+        await front.ask(identity.ELEVATION_ASSUME, assume, identity.ElevationInfo, bob.principal)
+        acting = await front.ask(identity.TOKEN_REFRESH, renewals[1], identity.TokenReply, "")
+        assert (await front.verified(acting.access_token))["on_behalf"] == ann.principal
+        await front.ask(identity.ACCOUNT_DISABLE, identity.DisableRequest("ann"), identity.AccountReply)
+        renewal = identity.RefreshRequest(acting.refresh_token)
+        assert await front.code_of(identity.TOKEN_REFRESH, renewal) == "identity.refresh-refused"
+        assert await front.code_of(identity.TOKEN_REFRESH, renewals[2]) == "ok"
+
 
 async def test_nothing_that_opens_a_door_is_in_any_file(tmp_path: Path) -> None:
     """Databases, their logs, the audit log: no cookie, token, key or code that was given out, and every use is on record."""
