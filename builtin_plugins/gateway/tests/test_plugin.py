@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx
 import pytest
+from rustcare_plugin_gateway.pipeline import Pipeline
 from rustcare_sdk.contracts.authz import CHECK, CheckReply
 from rustcare_sdk.contracts.identity import TENANTS, Revocation, TenantInfo, TenantsReply
 from rustcare_sdk.contracts.plugin import PluginState
@@ -91,6 +95,45 @@ async def test_a_known_credential_is_not_asked_about_again_until_something_is_re
         gate.people.clear()
         await gate.h.send("identity.revoked", Revocation(1, "session", "session-ann", "default"))
         assert (await gate.ask("GET", "/lab/7", who="ann")).status_code == 401
+
+
+@pytest.mark.parametrize("change", ["revoked", "rights", "tenant", "nothing"])
+async def test_who_is_found_out_while_a_body_is_under_way_is_refused(
+    change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was revoked, or has other rights, before the request was complete does not reach the plugin."""
+    monkeypatch.setattr("rustcare_plugin_gateway.pipeline.LATE", 0.0)
+    async with gateway_plugin(row("POST", "/lab", scope="lab", media_types=("text/plain",)), tenants=TWO) as gate:
+        gate.person("ann", "north", scopes=("lab",))
+        reads = asyncio.Event()
+        read = Pipeline._body
+
+        async def noticed(*args: Any) -> bytes:
+            reads.set()
+            return await read(*args)
+
+        monkeypatch.setattr(Pipeline, "_body", noticed)
+
+        async def body() -> AsyncIterator[bytes]:
+            yield b"a"
+            await reads.wait()
+            if change == "revoked":
+                gate.people.clear()
+            elif change == "rights":
+                gate.person("ann", "north", scopes=("admin",))
+            if change == "tenant":
+                await gate.h.send("identity.tenant.changed", TenantInfo("north", enabled=False))
+            elif change != "nothing":
+                await gate.h.send("identity.revoked", Revocation(1, "session", "session-ann", "north"))
+            yield b"b"
+
+        sent = {"cookie": f"__Host-rustcare={'ann'.ljust(43, '-')}", "content-type": "text/plain"}
+        async with httpx.AsyncClient(trust_env=False) as client:
+            answer = await client.post(
+                gate.url + "/lab", headers={**sent, "sec-fetch-site": "same-origin"}, content=body()
+            )
+        assert answer.status_code == {"revoked": 401, "rights": 401, "tenant": 403, "nothing": 200}[change]
+        assert len([one for one in gate.h.requested if one.subject.startswith("http.route")]) == (change == "nothing")
 
 
 async def test_without_identity_public_routes_go_on() -> None:

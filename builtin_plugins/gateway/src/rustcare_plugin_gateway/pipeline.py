@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
@@ -58,6 +59,7 @@ _ONCE = frozenset(
     {"authorization", "x-api-key", "host", "content-type", "origin", "x-request-id", "traceparent", "sec-fetch-site"}
 )
 FORWARDED = PATH + "/"
+LATE = 1.0  # seconds that a body took, after which its sender is looked at again
 LOOPBACK = frozenset({"127.0.0.1", "::1", "[::1]", "localhost"})
 
 
@@ -202,7 +204,13 @@ class Pipeline:
             raise AuditUnavailable("requests cannot be put on record")
         visit.passed = True
         length = scope.get("rustcare.length", -1)
-        body = b"" if length == 0 or entry.forwarded else await self._body(entry, length, receive)
+        if length == 0 or entry.forwarded:
+            body = b""
+        else:
+            began = _monotonic()
+            body = await self._body(entry, length, receive)
+            if credential is not None and not entry.public and _monotonic() - began > LATE:
+                await self._still(visit, claimed, credential)
         headers = visit.headers
         if body and entry.media_types:
             media = headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -331,6 +339,25 @@ class Pipeline:
                 raise unavailable from error
             visit.denied = unavailable
         return self.tenants.resolved(claimed, "", entry.optional).anonymous
+
+    async def _still(self, visit: Visit, claimed: Tenant | None, credential: Credential) -> None:
+        """Refuse a request whose caller is not who they were when it began.
+
+        A body may take minutes. Who holds back the end of many could go on, when they are found out, with what was revoked.
+        """
+        before, tenant = visit.caller, visit.tenant
+        assert tenant is not None
+        found = self.credentials.cached(credential.kind, credential.value)
+        if found is None:
+            found = await self._ask(visit, claimed, credential)
+        visit.tenant = self.tenants.resolved(self.tenants.get(tenant.id), found.tenant)
+        # When they last proved it is told of a key anew each time.
+        if replace(found, authenticated=before.authenticated) != before or visit.tenant.id != tenant.id:
+            raise Unauthenticated(
+                "expected a caller whose rights are what they were when the request began",
+                error="invalid_token",
+                hint="send it again",
+            )
 
     async def count(self, visit: Visit, name: str = "") -> None:
         """Count a request against the limits of its route's class, or of a named one. Raises RateLimited."""

@@ -74,8 +74,10 @@ class HttpRequest(Generic[T]):
     `path` is decoded and begins with `/`; `params` are its parts that the route names; `headers` have lower-case names,
     a repeated one is joined by `, `; `cookies` are there when the route asks for them, without the session's own.
     `content` is the body as the type `T` of the handler's `Message[HttpRequest[T]]` (JSON, or a form), else None.
-    `base` is the origin that the client sees (`https://clinic.example.org`), `address` the client's. `prefix` stood before
-    the path and named the tenant (`/t/clinic`); a page puts it before the paths that it links to.
+    `base` is the origin that the client sees (`https://clinic.example.org`): what the client says it is, unless the gateway's
+    configuration names it (`public_url`) or the names it may have (`hosts`). `address` is the client's; of IPv6 its network
+    (`2001:0db8:0000:0001::/64`), all of which one client has. `prefix` stood before the path and named the tenant
+    (`/t/clinic`); a page puts it before the paths that it links to.
     """
 
     method: str
