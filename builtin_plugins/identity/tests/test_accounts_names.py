@@ -54,6 +54,8 @@ def test_a_name_that_is_taken_is_found_again(text: str) -> None:
         ("vova", "νονα"),  # Greek
         ("ＡＤＭＩＮ", "admin"),
         ("dennis", "Dennıs"),
+        ("anna@münchen.example", "Anna@XN--MNCHEN-3YA.example"),
+        ("anna@почта.example", "anna@xn--80a1acny.example"),
     ],
 )
 def test_what_looks_the_same_is_the_same(first: str, second: str) -> None:
@@ -93,6 +95,7 @@ def test_names_that_are_taken(name: str) -> None:
         "a\u202eb",
         "a\x00b",
         "0123456789abcdef" * 2,
+        "0123456789авсеԁ0" * 2,
         "😀",
     ],
 )
@@ -153,6 +156,17 @@ def test_an_address_never_breaks_a_line(text: str) -> None:
             continue
         assert kept.isprintable()
         assert " " not in kept
+
+
+@given(st.text(min_size=1, max_size=20), st.text(min_size=1, max_size=20))
+def test_an_address_that_is_kept_is_found_as_it_was_typed(local: str, domain: str) -> None:
+    """The domain is kept in another form than people type it in; both are one key."""
+    for tried in (f"{local}@{domain}.example", f"a@{domain}.example", f"{local}@b.example"):
+        try:
+            kept = checked_email(tried)
+        except InvalidAccount:
+            continue
+        assert key(kept) == key(tried)
 
 
 def test_shown_names() -> None:

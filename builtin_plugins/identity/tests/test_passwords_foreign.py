@@ -111,6 +111,12 @@ def test_published_vectors(encoded: str, password: str) -> None:
         "ünicode$",
         "md5$salt$hash",
         "$2b$04$" + "a" * 2000,
+        "scrypt$salt$65536$1$1$" + b64(b"x" * 64),
+        "scrypt$salt$2$524288$1$" + b64(b"x" * 64),
+        "$argon2id$v=19$m=99999999,t=3,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA",
+        "$argon2id$v=19$m=102400,t=999,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA",
+        "$argon2id$a$b$c",
+        "$pbkdf2-sha256$i=99999999,l=32$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA",
     ],
 )
 def test_what_is_no_hash_or_too_costly_is_of_no_password(encoded: str) -> None:
@@ -124,6 +130,21 @@ def test_any_text_is_looked_at_without_an_error(text: str) -> None:
     """What an import brings can be anything."""
     known(text)
     assert not verify(f"${text}", "secret")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_password_that_is_no_text_is_wrong(form: str) -> None:
+    """Half of a pair of surrogates can be in a string; nobody's password has it."""
+    assert not verify(made(form, "secret"), "\ud800")
+
+
+@pytest.mark.parametrize(("cost", "block"), [(32768, 1), (65536, 8), (131072, 8), (1024, 1024)])
+def test_every_scrypt_that_is_taken_can_be_computed(cost: int, block: int) -> None:
+    """What an import takes is compared, up to the bound of 128 MiB."""
+    derived = hashlib.scrypt(b"secret", salt=b"salt", n=cost, r=block, p=1, maxmem=300 << 20, dklen=32)
+    encoded = f"scrypt$salt${cost}${block}$1${b64(derived)}"
+    assert known(encoded)
+    assert verify(encoded, "secret")
 
 
 def test_argon2_is_the_keyrings() -> None:

@@ -43,7 +43,18 @@ def folded(text: str) -> str:
 
 def key(text: str) -> str:
     """What is compared to find an account by its name or e-mail address."""
-    return _settled(text, lambda found: folded(found).strip().translate(_LOOKALIKES))
+    return _settled(text, lambda found: _ascii_domain(folded(found).strip()).translate(_LOOKALIKES))
+
+
+def _ascii_domain(text: str) -> str:
+    """An address with its domain in the form in which it is kept, so that it is found however it was typed."""
+    local, at, domain = text.rpartition("@")
+    if not at or domain.isascii():
+        return text
+    try:
+        return f"{local}@{domain.encode('idna').decode('ascii').lower()}"
+    except UnicodeError:
+        return text
 
 
 def _settled(text: str, change: Callable[[str], str]) -> str:
@@ -89,7 +100,7 @@ def checked_name(name: str) -> str:
             hint="letters of several scripts in one name can pass for others",
             address="name",
         )
-    if _ID.fullmatch(folded(found)):
+    if _ID.fullmatch(key(found)):
         raise InvalidAccount("expected a name, got what looks like an id", address="name")
     return found
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 
@@ -25,6 +26,13 @@ import bcrypt
 __all__ = ["is_foreign", "keyring_form", "known", "verify"]
 
 _MOST_ROUNDS, _MOST_ITERATIONS, _MOST_MEMORY = 14, 2_000_000, 128 << 20
+#: What the keyring compares, and the most that it computes: memory in KiB, passes, lanes; iterations.
+_ARGON2 = re.compile(
+    r"\$argon2id(?:\$v=(?:16|19))?\$m=(\d{1,9}),t=(\d{1,9}),p=(\d{1,9})\$[A-Za-z0-9+/]{11,}\$[A-Za-z0-9+/]{16,}"
+)
+_ARGON2_MOST = (1 << 18, 16, 8)
+_PBKDF2 = re.compile(r"\$pbkdf2-sha256\$i=(\d{1,9}),l=\d{1,3}\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+")
+_PBKDF2_MOST = 5_000_000
 _DJANGO_PBKDF2 = {"pbkdf2_sha256": "sha256", "pbkdf2_sha1": "sha1", "pbkdf2_sha512": "sha512"}
 _PASSLIB_PBKDF2 = {"pbkdf2": "sha1", "pbkdf2-sha256": "sha256", "pbkdf2-sha512": "sha512"}
 
@@ -47,39 +55,41 @@ def known(encoded: str) -> bool:
     """Whether it is a hash that can be compared, here or by the keyring, at a cost within our bounds."""
     if not encoded.isascii() or not 0 < len(encoded) <= 1024:
         return False
-    form = keyring_form(encoded)
-    ours = form.startswith("$argon2id$") or form.startswith("$pbkdf2-sha256$i=")
-    return is_foreign(encoded) or (ours and form.count("$") in (4, 5))
+    return is_foreign(encoded) or _is_the_keyrings(keyring_form(encoded))
+
+
+def _is_the_keyrings(form: str) -> bool:
+    if found := _ARGON2.fullmatch(form):
+        return all(0 < int(cost) <= most for cost, most in zip(found.groups(), _ARGON2_MOST, strict=True))
+    found = _PBKDF2.fullmatch(form)
+    return found is not None and 0 < int(found[1]) <= _PBKDF2_MOST
 
 
 def verify(encoded: str, password: str) -> bool:
     """Whether it is the hash of this password. Blocks for as long as the hash says. What is no hash is of no password."""
     try:
         kind, arguments = _parse(encoded)
-    except (ValueError, Base64Error):
+        data = password.encode()
+        if kind == "bcrypt":
+            return _bcrypt(data, arguments[0])
+        if kind == "bcrypt-sha256":
+            return _bcrypt(hashlib.sha256(data).hexdigest().encode(), arguments[0])
+        if kind == "pbkdf2":
+            name, iterations, salt, derived = arguments
+            found = hashlib.pbkdf2_hmac(name, data, salt, iterations, len(derived))
+        else:
+            cost, block, lanes, salt, derived = arguments
+            found = hashlib.scrypt(
+                data, salt=salt, n=cost, r=block, p=lanes, maxmem=_memory(cost, block, lanes), dklen=len(derived)
+            )
+    except (ValueError, Base64Error):  # also parameters that the library refuses, and text that is no UTF-8
         return False
-    data = password.encode()
-    if kind == "bcrypt":
-        return _bcrypt(data, arguments[0])
-    if kind == "bcrypt-sha256":
-        return _bcrypt(hashlib.sha256(data).hexdigest().encode(), arguments[0])
-    if kind == "pbkdf2":
-        name, iterations, salt, derived = arguments
-        found = hashlib.pbkdf2_hmac(name, data, salt, iterations, len(derived))
-    else:
-        cost, block, lanes, salt, derived = arguments
-        found = hashlib.scrypt(
-            data, salt=salt, n=cost, r=block, p=lanes, maxmem=2 * _MOST_MEMORY, dklen=len(derived)
-        )  # fmt: skip
     return hmac.compare_digest(found, derived)
 
 
 def _bcrypt(data: bytes, encoded: bytes) -> bool:
     # bcrypt has never looked beyond 72 bytes; those who made the hash did not either.
-    try:
-        return bcrypt.checkpw(data[:72], encoded)
-    except ValueError:
-        return False
+    return bcrypt.checkpw(data[:72], encoded)
 
 
 def _parse(encoded: str) -> tuple[str, tuple]:  # type: ignore[type-arg]  # each kind has arguments of its own
@@ -134,9 +144,16 @@ def _scrypt(
     power = cost > 1 and cost & (cost - 1) == 0
     if not power or block < 1 or not 1 <= lanes <= 16 or 128 * cost * block * lanes > _MOST_MEMORY:
         raise ValueError
+    # RFC 7914, section 2, and what the library wants beside the block that is counted above.
+    if cost >= 1 << 16 * min(block, 4) or _memory(cost, block, lanes) > 2 * _MOST_MEMORY:
+        raise ValueError
     if not 16 <= len(derived) <= 64:
         raise ValueError
     return "scrypt", (cost, block, lanes, salt, derived)
+
+
+def _memory(cost: int, block: int, lanes: int) -> int:
+    return 128 * block * (cost + lanes + 2) + 1024
 
 
 def _adapted(text: str) -> bytes:
