@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -266,3 +268,30 @@ def test_defaults_in_the_schema_are_the_real_ones() -> None:
         [*lines(schema["runtime"]), "[limits]", *lines(schema["limits"]), "[lifecycle]", *lines(schema["lifecycle"])]
     )
     assert read_manifest_text(text) == read_manifest_text(LEAST)
+
+
+def test_two_threads_may_read_the_first_manifest_at_once() -> None:
+    """Two kernels of one process start at the same time. msgspec crashes when two threads meet a type for the first time."""
+    script = """
+import sys, threading
+import msgspec
+from rustcare_sdk._manifest_reader import convert
+sys.setswitchinterval(1e-6)
+
+def read(struct, ready):
+    ready.wait()
+    convert({"name": "a", "parts": [{"sizes": [1]}]}, struct, "plugin.toml")
+
+for number in range(500):
+    part = msgspec.defstruct("Part", [("sizes", list[int]), ("title", "str | None", None)], module=__name__)
+    fields = [("name", "str"), ("parts", list[part]), ("also", "dict[str, int]", {})]
+    struct = msgspec.defstruct("Whole", fields, module=__name__)
+    ready = threading.Barrier(2)
+    threads = [threading.Thread(target=read, args=(struct, ready)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr

@@ -63,6 +63,8 @@ CREATE TABLE IF NOT EXISTS snapshots (
 ) WITHOUT ROWID;
 """
 _VERSION = "1"
+# Made here and not at the first use: that is in a thread, and msgspec 0.22 crashes when two threads meet a type at once.
+_grant = msgspec.json.Decoder(Grant)
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -216,7 +218,7 @@ class Catalog:
     def grants(self) -> list[Grant]:
         """All grants that were not revoked, parents before children."""
         rows = self._rows("SELECT body FROM grants ORDER BY seq")
-        return [msgspec.json.decode(body, type=Grant) for (body,) in rows]
+        return [_grant.decode(body) for (body,) in rows]
 
     def add_grants(self, grants: Iterable[Grant]) -> None:
         """Write grants down; they may come into force after that."""

@@ -6,6 +6,7 @@ msgspec does the types; this adds units, SemVer, the address in the file and the
 from __future__ import annotations
 
 import re
+import threading
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, TypeVar
@@ -27,6 +28,8 @@ _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?(ms|s|m|h)")
 _DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`")
 _PATH = re.compile(r"(.*?)(?: - at (?:key in )?`\$\.?(.*)`)?", re.DOTALL)
+# Manifests are read in threads, and msgspec 0.22 crashes the process when two threads meet a type for the first time at once.
+_FIRST = threading.Lock()
 _NAMES = {str: "str", int: "int", float: "float", bool: "bool", list: "array", dict: "table"}
 
 
@@ -77,7 +80,8 @@ def convert(raw: dict[str, Any], struct: type[S], path: str) -> S:
     """The struct that a decoded TOML document stands for. Raises InvalidManifest."""
     plain = _prepare(raw, struct, f"{path}:")
     try:
-        return msgspec.convert(plain, struct, dec_hook=_decode)
+        with _FIRST:
+            return msgspec.convert(plain, struct, dec_hook=_decode)
     except msgspec.ValidationError as error:
         raise _explain(str(error), raw, struct, path) from None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import msgspec
 from rustcare_sdk.contracts.audit import Attempt, Outcome
@@ -17,6 +18,8 @@ from rustcare_kernel.catalog import Catalog
 
 __all__ = ["Journal", "Row"]
 
+# Made here and not at the first use: that is in a thread, and msgspec 0.22 crashes when two threads meet a type at once.
+_attempt, _outcome = msgspec.json.Decoder(Attempt), msgspec.json.Decoder(Outcome)
 _KEPT = 10_000  # rows kept where no recorder was ever installed; older ones give way
 
 
@@ -32,8 +35,10 @@ class Row(msgspec.Struct, frozen=True):
 
     def after_crash(self) -> Outcome:
         """The outcome of an operation that never ended: its process did."""
-        effect = ("yes" if self.effect else "no") if self.marked else "unknown"
-        return Outcome(self.id, self.place if self.place is not None else -1, "interrupted", "", effect)  # type: ignore[arg-type]
+        effect: Literal["yes", "no", "unknown"] = "unknown"
+        if self.marked:
+            effect = "yes" if self.effect else "no"
+        return Outcome(self.id, self.place if self.place is not None else -1, "interrupted", "", effect)
 
 
 class Journal:
@@ -79,11 +84,11 @@ class Journal:
         return [
             Row(
                 item,
-                msgspec.json.decode(attempt, type=Attempt),
+                _attempt.decode(attempt),
                 bool(marked),
                 bool(effect),
                 place,
-                None if outcome is None else msgspec.json.decode(outcome, type=Outcome),
+                None if outcome is None else _outcome.decode(outcome),
             )
             for item, attempt, marked, effect, place, outcome in found
         ]

@@ -33,6 +33,10 @@ class Index(msgspec.Struct, rename="camel"):
     manifests: list[Descriptor]
 
 
+# Made here and not at the first use: that is in a thread, and msgspec 0.22 crashes when two threads meet a type at once.
+_index = msgspec.json.Decoder(Index)
+
+
 def _files(package: Package) -> dict[str, bytes]:
     """The files of a layout that holds one package."""
     descriptor = Descriptor(
@@ -106,7 +110,7 @@ def read_layout_tar(path: Path, digest: str = "") -> Package:
 def _read(get: Callable[[str], bytes], source: str, digest: str) -> Package:
     try:
         version = msgspec.json.decode(get("oci-layout"), type=dict[str, object]).get("imageLayoutVersion")
-        index = msgspec.json.decode(get("index.json"), type=Index)
+        index = _index.decode(get("index.json"))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise PackageInvalid(f"Expected an OCI image layout: {error}", address=source) from None
     if version != "1.0.0" or index.schema_version != 2:

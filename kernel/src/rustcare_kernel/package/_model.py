@@ -68,6 +68,10 @@ class ImageManifest(msgspec.Struct, rename="camel"):
     artifact_type: str = ""
 
 
+# Made here and not at the first use: that is in a thread, and msgspec 0.22 crashes when two threads meet a type at once.
+_image = msgspec.json.Decoder(ImageManifest)
+
+
 @dataclass(frozen=True)
 class Package:
     """One package, every byte of it checked against `digest`.
@@ -269,7 +273,7 @@ def package_from_blobs(digest: str, get: Callable[[str], bytes], source: str) ->
     """
     image_bytes = verify(get(check_digest(digest, source)), digest, source)
     try:
-        image = msgspec.json.decode(image_bytes, type=ImageManifest)
+        image = _image.decode(image_bytes)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise PackageInvalid(f"Expected an OCI image manifest: {error}", address=source) from None
     kind = image.artifact_type or image.config.media_type
