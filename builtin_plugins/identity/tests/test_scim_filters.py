@@ -27,6 +27,7 @@ from rustcare_plugin_identity.scim.filters import (
     parse_path,
 )
 from rustcare_plugin_identity.scim.filters.evaluate import bind
+from rustcare_plugin_identity.scim.filters.parser import MAX_TERMS
 from rustcare_plugin_identity.scim.filters.sql import USER_COLUMNS, Condition, condition
 from rustcare_plugin_identity.scim.mapping import user_fields, user_resource
 from rustcare_plugin_identity.scim.schemas import GROUPS, USERS
@@ -174,6 +175,7 @@ def test_no_text_breaks_the_parser(text: str) -> None:
         "userName eq 1e999",
         'name.a.b eq "x"',
         "a pr" + " and a pr" * 2000,
+        "a pr" + " or a pr" * MAX_TERMS,
         "(" * 60 + "a pr" + ")" * 60,
     ],
 )
@@ -181,6 +183,14 @@ def test_what_is_no_filter_is_refused(text: str) -> None:
     """What leaves the grammar, is too long or nests too deeply is `invalidFilter`."""
     with pytest.raises(InvalidFilter):
         parse_filter(text)
+
+
+def test_a_filter_of_many_comparisons_is_read() -> None:
+    """As many as there may be, in one row or nested; what is printed of them, where they may be somebody's, is no value."""
+    tree = parse_filter('userName eq "mallory" or ' * (MAX_TERMS - 1) + "a pr")
+    assert isinstance(tree, Or)
+    assert len(tree.items) == MAX_TERMS
+    assert "mallory" not in repr(tree) + repr(Condition("x = ?", ("mallory",)))
 
 
 def test_a_sub_attribute_behind_brackets_is_understood() -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from rustcare_plugin_identity.scim.errors import PreconditionFailed
+from rustcare_plugin_identity.scim.errors import InvalidValue, PreconditionFailed
 from rustcare_plugin_identity.scim.provisioning import Asking, Provisioning
 from rustcare_plugin_identity.scim.schemas import ENTERPRISE, GROUPS, USERS
 from rustcare_sdk.contracts import identity
@@ -99,6 +99,16 @@ async def test_without_if_match_a_deletion_is_not_put_off_by_a_change(h: PluginH
     other = elsewhere(h, identity.ACCOUNT_DELETE, lambda: scim.patch(path, patch_of("title", "Chief")))
     await other.delete(Asking("default", BASE), USERS, ada["id"])
     assert (await scim.ask("GET", path))[0] == 404
+
+
+async def test_a_group_is_not_gone_when_a_member_is(h: PluginHarness, scim: Client) -> None:
+    """Somebody is deleted while they are made a member: `invalidValue`, and not 404, which is said of groups that are gone."""
+    ada, ward = await scim.make("ada"), await scim.group("Ward")
+    other = elsewhere(h, identity.GROUP_PUT, lambda: scim.ask("DELETE", f"/Users/{ada['id']}"))
+    sent = {"Operations": [{"op": "add", "path": "members", "value": [{"value": ada["id"]}]}]}
+    with pytest.raises(InvalidValue):
+        await other.patch(Asking("default", BASE), GROUPS, ward["id"], sent)
+    assert (await scim.ask("GET", f"/Groups/{ward['id']}"))[1] == ward
 
 
 async def test_a_manager_who_is_gone_keeps_nobody_in(h: PluginHarness, scim: Client) -> None:

@@ -18,6 +18,7 @@ from rustcare_sdk.contracts import identity as c
 from rustcare_sdk.errors import RustCareError
 
 from rustcare_plugin_identity.accounts import Account, Accounts, Group, Groups
+from rustcare_plugin_identity.errors import AccountUnknown
 from rustcare_plugin_identity.guard import Guard
 
 from .directory import Directory
@@ -104,6 +105,9 @@ class Provisioning:
         try:
             return await self._ask(service, data, type=type)
         except RustCareError as error:
+            if service == c.GROUP_PUT and error.code == AccountUnknown.code:
+                # A member was deleted a moment ago; the group is there.
+                raise InvalidValue("expected members that are users, got one that is gone", address="members") from None
             raise translated(error) from None
 
     async def _changed(

@@ -16,12 +16,14 @@ from .answers import MEDIA_TYPE, answered, asking_of, body_of, document, query_o
 from .bulk import MAX_PAYLOAD, Done, Operation, run_bulk
 from .directory import Directory
 from .errors import InvalidPath, MethodNotAllowed, PreconditionFailed, ResourceNotFound, ScimError, error_body
+from .mapping import Shown
 from .provisioning import Asking, Provisioning
 from .schemas import GROUPS, KINDS, USERS, Kind
 
 __all__ = ["ScimRoutes"]
 
 Request = Message[HttpRequest[None]]
+Change = Callable[[Asking, Kind, str, Any], Awaitable[Shown]]
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 
 _READ, _WRITE = "scim.read", "scim.write"
@@ -125,12 +127,12 @@ class ScimRoutes(Services):
     @_writes("PUT", "/Users/{id}", "Replace a user", query=_SELECT)
     async def scim_user_replace(self, message: Request) -> HttpResponse:
         """A user as a whole."""
-        return await self._scim_put(message, USERS, message.data.params["id"])
+        return await self._scim_change(message, USERS, message.data.params["id"], self.provisioning.replace)
 
     @_writes("PATCH", "/Users/{id}", "Change a user", query=_SELECT)
     async def scim_user_patch(self, message: Request) -> HttpResponse:
         """A user in parts."""
-        return await self._scim_patch(message, USERS, message.data.params["id"])
+        return await self._scim_change(message, USERS, message.data.params["id"], self.provisioning.patch)
 
     @_writes("DELETE", "/Users/{id}", "Delete a user", status=204)
     async def scim_user_delete(self, message: Request) -> HttpResponse:
@@ -162,12 +164,12 @@ class ScimRoutes(Services):
     @_writes("PUT", "/Groups/{id}", "Replace a group", query=_SELECT, max_body=_WHOLE_GROUP)
     async def scim_group_replace(self, message: Request) -> HttpResponse:
         """A group as a whole."""
-        return await self._scim_put(message, GROUPS, message.data.params["id"])
+        return await self._scim_change(message, GROUPS, message.data.params["id"], self.provisioning.replace)
 
     @_writes("PATCH", "/Groups/{id}", "Change a group", query=_SELECT, max_body=_WHOLE_GROUP)
     async def scim_group_patch(self, message: Request) -> HttpResponse:
         """A group in parts."""
-        return await self._scim_patch(message, GROUPS, message.data.params["id"])
+        return await self._scim_change(message, GROUPS, message.data.params["id"], self.provisioning.patch)
 
     @_writes("DELETE", "/Groups/{id}", "Delete a group", status=204)
     async def scim_group_delete(self, message: Request) -> HttpResponse:
@@ -184,12 +186,12 @@ class ScimRoutes(Services):
     @_writes("PUT", "/Me", "Replace one's own user", query=_SELECT)
     async def scim_me_replace(self, message: Request) -> HttpResponse:
         """The caller's user as a whole."""
-        return await self._scim_put(message, USERS, _own_id(message))
+        return await self._scim_change(message, USERS, _own_id(message), self.provisioning.replace)
 
     @_writes("PATCH", "/Me", "Change one's own user", query=_SELECT)
     async def scim_me_patch(self, message: Request) -> HttpResponse:
         """The caller's user in parts."""
-        return await self._scim_patch(message, USERS, _own_id(message))
+        return await self._scim_change(message, USERS, _own_id(message), self.provisioning.patch)
 
     @_writes("DELETE", "/Me", "Delete one's own user", status=204)
     async def scim_me_delete(self, message: Request) -> HttpResponse:
@@ -299,24 +301,13 @@ class ScimRoutes(Services):
 
         return await answered(answer)
 
-    async def _scim_put(self, message: Request, kind: Kind, id: str) -> HttpResponse:
+    async def _scim_change(self, message: Request, kind: Kind, id: str, change: Change) -> HttpResponse:
         asking = asking_of(message)
 
         async def answer() -> HttpResponse:
             _refuse_any(message)
             selection = selection_of(message.data)
-            made = await self.provisioning.replace(asking, kind, id, body_of(message.data))
-            return shown_to(message.data, made, selection)
-
-        return await answered(answer)
-
-    async def _scim_patch(self, message: Request, kind: Kind, id: str) -> HttpResponse:
-        asking = asking_of(message)
-
-        async def answer() -> HttpResponse:
-            _refuse_any(message)
-            selection = selection_of(message.data)
-            made = await self.provisioning.patch(asking, kind, id, body_of(message.data))
+            made = await change(asking, kind, id, body_of(message.data))
             return shown_to(message.data, made, selection)
 
         return await answered(answer)

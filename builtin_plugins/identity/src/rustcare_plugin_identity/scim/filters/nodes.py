@@ -36,6 +36,9 @@ class Compare(Struct, frozen=True):
     def __str__(self) -> str:
         return f"{self.path} {self.operator} {json.dumps(self.value)}"
 
+    def __repr__(self) -> str:
+        return f"<Compare {self.path} {self.operator}>"  # the value may be somebody's address
+
 
 class Present(Struct, frozen=True):
     """`title pr`."""

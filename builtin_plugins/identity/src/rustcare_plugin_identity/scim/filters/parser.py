@@ -1,7 +1,7 @@
 """Reads filters, and the paths of PATCH operations, which hold filters (RFC 7644, sections 3.4.2.2 and 3.5.2).
 
-Names, operators and the words `and`, `or`, `not` are read in any case. What nests too deeply, or is too long, is refused
-before it is read. One form beyond the grammar is understood, because a widely used client sends it:
+Names, operators and the words `and`, `or`, `not` are read in any case. What nests too deeply, is too long or
+compares too often is refused as it is read. One form beyond the grammar is understood, because a widely used client sends it:
 `emails[type eq "work"].value eq "a@b.c"` is `emails[type eq "work" and value eq "a@b.c"]`.
 """
 
@@ -18,11 +18,12 @@ from rustcare_plugin_identity.scim.errors import InvalidFilter, InvalidPath, Sci
 
 from .nodes import And, AttributePath, Compare, Filter, Literals, Not, Operator, Or, Present, ValuePath
 
-__all__ = ["MAX_DEPTH", "MAX_LENGTH", "PatchPath", "parse_attribute", "parse_filter", "parse_path"]
+__all__ = ["MAX_DEPTH", "MAX_LENGTH", "MAX_TERMS", "PatchPath", "parse_attribute", "parse_filter", "parse_path"]
 
-#: Characters of a filter or path, and how deep it may nest.
+#: Characters of a filter or path, how deep it may nest, and how often it may compare.
 MAX_LENGTH = 8192
 MAX_DEPTH = 40
+MAX_TERMS = 200
 
 _TOKEN = re.compile(
     r"""[ \t\r\n]*(?:
@@ -97,6 +98,7 @@ class _Parser:
         self._tokens: list[tuple[str, str]] = []
         self._at = 0
         self._depth = 0
+        self._terms = 0
         if len(text) > MAX_LENGTH:
             raise error(f"expected at most {MAX_LENGTH} characters, got {len(text)}", address=self._address)
         place = 0
@@ -223,6 +225,9 @@ class _Parser:
         return ValuePath(path, inner)
 
     def _comparison(self, path: AttributePath) -> Filter:
+        self._terms += 1
+        if self._terms > MAX_TERMS:
+            raise self._wrong(f"one with more than {MAX_TERMS} comparisons")
         kind, text = self._next()
         operator = text.lower()
         if kind == "word" and operator == "pr":

@@ -43,6 +43,9 @@ class Condition(Struct, frozen=True):
     params: tuple[Any, ...] = ()
     exact: bool = False
 
+    def __repr__(self) -> str:
+        return f"<Condition of {len(self.params)} parameters>"  # they may be somebody's name or address
+
 
 USER_COLUMNS: Mapping[str, Column] = {
     "id": Column("id", "exact"),
