@@ -9,6 +9,7 @@ from typing import Any
 import jwt
 import pytest
 from rustcare_plugin_identity.device.codes import LETTERS, normal
+from rustcare_plugin_identity.device.guesses import Guesses
 from rustcare_sdk.contracts import identity
 from rustcare_sdk.contracts.http import Caller, HttpResponse
 from rustcare_sdk.errors import RustCareError
@@ -212,6 +213,27 @@ async def test_guesses_at_once_do_not_get_ahead_of_the_count() -> None:
             *(code_of(h.request(identity.DEVICE_SHOW, one, principal=ann.principal)) for one in wrong)
         )
         assert Counter(found) == {"identity.device-code-unknown": 10, "identity.device-too-fast": 90}
+
+
+def test_the_memory_for_guesses_is_bounded_and_forgets_the_oldest_first() -> None:
+    """Who has just been stopped stays stopped, however many others type something wrong; a right code leaves nothing."""
+    now = [1_000.0]
+    guesses = Guesses(lambda: now[0])
+    guesses.begin("user/right")
+    guesses.right("user/right")
+    for number in range(9_999):
+        guesses.begin(f"user/{number}")
+    now[0] += 1
+    for _ in range(10):
+        guesses.begin("user/guesser")
+    for number in range(9_999):
+        guesses.begin(f"user/other{number}")
+    assert len(guesses) == 10_000
+    with pytest.raises(RustCareError) as caught:
+        guesses.begin("user/guesser")
+    assert caught.value.code == "identity.device-too-fast"
+    now[0] += 600
+    guesses.begin("user/guesser")
 
 
 async def test_codes_belong_to_their_tenant_and_to_the_session_that_approves() -> None:

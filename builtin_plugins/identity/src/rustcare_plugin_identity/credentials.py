@@ -12,6 +12,7 @@ from .accounts import Account
 from .accounts.roles import grants
 from .base import Services
 from .device.codes import DeviceCodes
+from .device.guesses import Guesses
 from .elevations.bounds import ElevationSettings
 from .elevations.elevations import Elevations
 from .errors import NotSignedIn
@@ -51,6 +52,7 @@ class Credentials(Services):
     families: Families
     keys: ApiKeys
     devices: DeviceCodes
+    guesses: Guesses
 
     async def start_credentials(self) -> None:
         """Build the parts; the keyring makes the keys at the first start."""
@@ -87,6 +89,7 @@ class Credentials(Services):
         await self.families.open()
         self.keys = ApiKeys(db, now, random, self.revocations, self.tell)
         self.devices = DeviceCodes(db, now, random)
+        self.guesses = Guesses(now)
         self.ctx.spawn(self._tell_again(), name="revocations")
         self.ctx.spawn(self.signing.run(self.tell_keys, self._failed), name="signing keys")
         self.ctx.spawn(self._upkeep(), name="upkeep")

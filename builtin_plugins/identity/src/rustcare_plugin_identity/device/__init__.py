@@ -3,5 +3,6 @@
 | module | one idea |
 |---|---|
 | `codes` | pairs of codes that work once |
+| `guesses` | how many wrong codes somebody may type |
 | `services`, `routes` | devices on the bus and over HTTP |
 """

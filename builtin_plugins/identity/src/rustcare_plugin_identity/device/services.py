@@ -13,18 +13,13 @@ from rustcare_plugin_identity.tokens.lifetimes import settings_under
 from rustcare_plugin_identity.tokens.services import TokenServices
 
 from .codes import DeviceCode, normal
-from .errors import DeviceDenied, DeviceTooFast
+from .errors import DeviceDenied
 
 __all__ = ["DeviceServices"]
-
-_GUESSES, _FORGET = 10, 600.0
-_MOST = 10_000
 
 
 class DeviceServices(TokenServices, Credentials):
     """Begin, show, approve, collect."""
-
-    _guesses: dict[str, tuple[int, float]]
 
     @serve(identity.DEVICE_BEGIN)
     async def device_begin(self, message: Message[identity.DeviceBeginRequest]) -> identity.DeviceBeginReply:
@@ -60,24 +55,10 @@ class DeviceServices(TokenServices, Credentials):
         return self._info(await self.devices.answer(asked.user_code, session, level, approve=asked.approve))
 
     async def _waiting(self, tenant: str, principal: str, user_code: str) -> DeviceCode:
-        """What waits under a code. Raises DeviceCodeUnknown, and DeviceTooFast after ten wrong ones in ten minutes.
-
-        A guess is counted before the code is looked up: any number of them at once cannot get ahead of the count.
-        """
-        now = self.time()
-        if not hasattr(self, "_guesses"):
-            self._guesses = {}
-        count, since = self._guesses.get(principal, (0, now))
-        if now >= since + _FORGET:
-            count, since = 0, now
-        if count >= _GUESSES:
-            raise DeviceTooFast("too many codes that no device has", hint="wait ten minutes")
-        if len(self._guesses) >= _MOST:
-            self._guesses.clear()
-        self._guesses[principal] = (count + 1, since)
+        """What waits under a code. Raises DeviceCodeUnknown, and DeviceTooFast after ten wrong ones in ten minutes."""
+        self.guesses.begin(principal)
         found = await self.devices.show(tenant, user_code)
-        count, since = self._guesses.get(principal, (1, since))
-        self._guesses[principal] = (count - 1, since)  # it was no guess
+        self.guesses.right(principal)
         return found
 
     def _info(self, code: DeviceCode) -> identity.DeviceInfo:

@@ -6,14 +6,14 @@ account are bound to each ciphertext, so that a row that was moved to another ac
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import struct
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from rustcare_sdk.context import Secrets
 from rustcare_sdk.contracts import crypto
+
+from rustcare_plugin_identity.own_name import in_own_name
 
 __all__ = ["FACTORS_KEY", "SECRET", "KeyedHash", "KeyringSealer"]
 
@@ -22,7 +22,6 @@ FACTORS_KEY = "identity-factors"
 #: The secret of the keyed hash under which recovery codes and challenges are known again.
 SECRET = "identity.factors"
 
-_TIMEOUT = 30.0
 T = TypeVar("T")
 
 
@@ -53,12 +52,7 @@ class KeyringSealer:
         return found
 
     async def _ask(self, service: str, data: Any, type_: type[T]) -> T:
-        async def asked() -> T:
-            found: T = await self._request(service, data, timeout=_TIMEOUT, type=type_)
-            return found
-
-        # A context of its own has no message, so the call is the plugin's.
-        return await asyncio.get_running_loop().create_task(asked(), context=contextvars.Context())
+        return await in_own_name(self._request, service, data, type_)
 
 
 class KeyedHash:

@@ -6,20 +6,19 @@ All are of the default tenant, so a request must not be on behalf of the message
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from rustcare_sdk import RustCareError
 from rustcare_sdk.contracts import crypto
 
+from rustcare_plugin_identity.own_name import in_own_name
+
 __all__ = ["REFRESH_KEY", "SIGNATURES", "Vault"]
 
 #: The keyring's algorithms of JWS algorithms, and the names of their keys.
 SIGNATURES = {"ES256": ("identity-token-es256", "ecdsa-p256"), "EdDSA": ("identity-token-eddsa", "ed25519")}
 REFRESH_KEY = "identity-refresh"
-_TIMEOUT = 30.0
 #: What the keyring says of a signature that does not fit.
 _WRONG = "crypto.failed"
 
@@ -37,12 +36,7 @@ class Vault:
         self._request = request
 
     async def _ask(self, service: str, data: Any, type_: type[T]) -> T:
-        async def asked() -> T:
-            found: T = await self._request(service, data, timeout=_TIMEOUT, type=type_)
-            return found
-
-        # A context of its own has no message, so the call is the plugin's.
-        return await asyncio.get_running_loop().create_task(asked(), context=contextvars.Context())
+        return await in_own_name(self._request, service, data, type_)
 
     async def make(self, name: str, algorithm: str) -> None:
         """Make a key unless it is there."""
