@@ -213,3 +213,19 @@ async def test_closing_ends_what_is_read() -> None:
     await asyncio.sleep(0)
     await source.set.close()
     assert (await asyncio.gather(waiting, return_exceptions=True))[0].__class__ is asyncio.CancelledError
+
+
+async def test_a_key_that_is_withdrawn_while_keys_are_read_does_not_come_back() -> None:
+    """What is told may be newer than an answer that was under way."""
+    source = Source(A, B)
+    source.gate = asyncio.Event()
+    looking = asyncio.create_task(source.set.find("b"))
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert source.read == 1
+    source.set.put([A.jwk], 600)
+    source.gate.set()
+    with pytest.raises(TokenRefused):
+        await looking
+    assert source.set.get("a") is not None
+    assert source.set.get("b") is None

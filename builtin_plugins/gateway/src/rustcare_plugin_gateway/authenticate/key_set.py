@@ -75,6 +75,7 @@ class KeySet:
         self._reading: asyncio.Task[None] | None = None
         self._tried = float("-inf")
         self._broken = False
+        self._turn = 0  # how often keys were told, rather than read
         self.expires = float("-inf")
 
     def __len__(self) -> int:
@@ -142,14 +143,17 @@ class KeySet:
 
     async def _read(self) -> None:
         self._tried = self._clock()
+        turn = self._turn
         try:
             loaded = await self._load()
         except KeysAway as error:
             self._broken = True
             self._failed(str(error))
         else:
-            if loaded.keys is not None:
-                self.put(loaded.keys, loaded.lasts)
+            if turn != self._turn:
+                pass  # what was told meanwhile may be newer: a key that was withdrawn must not come back
+            elif loaded.keys is not None:
+                self._take(loaded.keys, loaded.lasts)
             else:
                 self._broken = False
                 self.expires = self._clock() + loaded.lasts
@@ -157,7 +161,14 @@ class KeySet:
             self._reading = None
 
     def put(self, jwks: Iterable[Any], lasts: float) -> None:
-        """These are the keys, good for so many seconds. Those that are not understood are left out (RFC 7517, section 5)."""
+        """These are the keys now, good for so many seconds, whatever is being read.
+
+        Those that are not understood are left out (RFC 7517, section 5).
+        """
+        self._turn += 1
+        self._take(jwks, lasts)
+
+    def _take(self, jwks: Iterable[Any], lasts: float) -> None:
         found: dict[str, Key] = {}
         ambiguous: set[str] = set()
         refused = 0
