@@ -203,3 +203,26 @@ async def test_tail_waits_for_what_comes(h: PluginHarness) -> None:
     await h.request(audit.RECORD, audit.RecordRequest([audit.Attempt("f", START, "fact", "x")]))
     assert [row.index for row in (await waiting).rows] == [9]
     assert (await h.request(audit.TAIL, audit.TailRequest())).rows == []
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        audit.Attempt("o", START, "operation", "control.bus.request", details={"service": "audit.tail"}),
+        audit.Attempt("o", START, "fact", "capability.used", details={"rows": []}),
+        audit.Attempt("o", START, "use", capability="bus:publish@http.access", details={"rows": []}),
+    ],
+    ids=["command", "count", "request"],
+)
+async def test_asking_is_no_news(h: PluginHarness, own: audit.Attempt) -> None:
+    """What the log says of a question for entries does not answer the next question, else the log would fill itself; it
+    comes with the next entry, or at the end of the wait."""
+    start = (await h.request(audit.TAIL, audit.TailRequest(after=-1))).size - 1
+    waiting = asyncio.ensure_future(h.request(audit.TAIL, audit.TailRequest(after=start, wait=30)))
+    await asyncio.sleep(0)
+    await h.request(audit.RECORD, audit.RecordRequest([own]))
+    short = await h.request(audit.TAIL, audit.TailRequest(after=start, wait=0.001))
+    assert [row.index for row in short.rows] == [start + 1]
+    assert not waiting.done()
+    await h.request(audit.RECORD, audit.RecordRequest([audit.Attempt("f", START, "fact", "x")]))
+    assert [row.index for row in (await waiting).rows] == [start + 1, start + 2]

@@ -16,6 +16,7 @@ import msgspec
 from rustcare_sdk.context import Row
 from rustcare_sdk.contracts import crypto
 from rustcare_sdk.contracts.audit import TAIL, EntryRow, SearchReply, SearchRequest
+from rustcare_sdk.contracts.http import ACCESS
 
 from .bundle import Trust
 from .entry import Entry, decode
@@ -23,7 +24,7 @@ from .errors import InvalidRequest
 from .index import token_value
 from .sealing import context_of, resource_subject
 
-__all__ = ["MAX_PAGE", "Reader", "check_limit", "moment"]
+__all__ = ["MAX_PAGE", "Reader", "check_limit", "moment", "only_asking"]
 
 MAX_PAGE = 1_000
 NEAR, WIDE = 16, 1_000  # entries that are so near each other are read in one go, so many at most
@@ -51,6 +52,15 @@ def check_limit(limit: int, address: str) -> int:
     if not 1 <= limit <= MAX_PAGE:
         raise InvalidRequest(f"expected a limit from 1 to {MAX_PAGE}, got {limit}", address=address)
     return limit
+
+
+def only_asking(row: EntryRow) -> bool:
+    """Whether an entry may be there only because somebody asked for entries: the operator's command that did, over HTTP the
+    line of the request, and the count of what the asking used."""
+    what = row.entry.get("what") or {}
+    if what.get("action") == "control.bus.request":
+        return (row.entry.get("details") or {}).get("service") == TAIL
+    return what.get("action") == "capability.used" or what.get("capability") == f"bus:publish@{ACCESS}"
 
 
 class Reader:

@@ -12,7 +12,7 @@ from rustcare_sdk.errors import RustCareError
 
 from .bundle import Trust
 from .errors import EntryNotFound, InvalidRequest
-from .search import Reader, check_limit
+from .search import Reader, check_limit, only_asking
 
 __all__ = ["Searching", "tenant_of"]
 
@@ -56,7 +56,11 @@ class Searching(Plugin):
 
     @serve(audit.TAIL)
     async def tail(self, message: Message[audit.TailRequest]) -> audit.SearchReply:
-        """What comes after a place; when there is nothing yet, wait. Who only waits does not hear of their own waiting."""
+        """What comes after a place; when there is nothing yet, wait.
+
+        Entries that only tell of the asking (`only_asking`) do not end the wait, else every answer would be news to the next
+        question, for ever: they come with the next other entry, or when the time is over.
+        """
         asked = message.data
         limit = check_limit(asked.limit, "audit.tail:limit")
         tenant = tenant_of(message, asked.tenant)
@@ -69,9 +73,9 @@ class Searching(Plugin):
             written = self.trust.recorder.written
             size = await self.trust.index.catch_up()
             rows = await self.reader.after(after, limit, tenant, size)
-            if rows:
-                return audit.SearchReply(rows, str(rows[-1].index if len(rows) == limit else size - 1), size)
             left = end - loop.time()
+            if (rows and left <= 0) or len(rows) == limit or not all(map(only_asking, rows)):
+                return audit.SearchReply(rows, str(rows[-1].index if len(rows) == limit else size - 1), size)
             if left <= 0:
                 return audit.SearchReply([], str(size - 1), size)
             with suppress(TimeoutError):
