@@ -135,6 +135,23 @@ async def test_groups_and_roles(admin: Api) -> None:
     assert {"name": "auditor", "scopes": ["audit.read"], "built_in": True} in roles
 
 
+async def test_groups_come_a_page_at_a_time(admin: Api) -> None:
+    """However many there are, an answer has so many; following `next` gives each once, by name."""
+    names = [f"Ward {number}" for number in range(7)]
+    for name in reversed(names):
+        await admin.ask("POST", "/groups", {"name": name})
+    found: list[str] = []
+    after, pages = "", 0
+    while after or not pages:
+        page = await admin.ask("GET", f"/groups?limit=3&after={quote(after)}")
+        assert len(page["groups"]) <= 3
+        found += [group["name"] for group in page["groups"]]
+        after, pages = page.get("next", ""), pages + 1
+    assert (found, pages) == (names, 3)
+    for limit in ("0", "1001", "x"):
+        assert await admin.refused("GET", f"/groups?limit={limit}") == "identity.invalid-request"
+
+
 async def test_machines_and_keys(admin: Api) -> None:
     """A service account's key is shown once, listed without its secret, and refused when it was ended."""
     made = await admin.ask("POST", "/service-accounts", {"name": "feed", "roles": ["clinician"]})

@@ -384,6 +384,8 @@ class GroupRequest:
     """Make (empty `id`) or change a group; what is None stays. `delete` takes it away.
 
     `members` replaces them all; `add` and `remove` change some, so that two who do it at once lose nothing.
+
+    Of a list: at most `limit` groups (0: all) whose names come after `after`.
     """
 
     id: str = ""
@@ -395,13 +397,16 @@ class GroupRequest:
     external_id: str | None = None
     add: list[str] = field(default_factory=list)
     remove: list[str] = field(default_factory=list)
+    limit: int = 0
+    after: str = ""
 
 
 @dataclass(frozen=True)
 class GroupsReply:
-    """By name."""
+    """By name. `next`, the `after` of the next page, is empty at the end."""
 
     groups: list[GroupInfo] = field(default_factory=list)
+    next: str = ""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from .accounts import Account
 from .administrators import Administrators
 from .groups import Group, GroupChange
 from .infos import group_info
+from .names import folded
 
 __all__ = ["GroupServices"]
 
@@ -29,15 +30,19 @@ class GroupServices(Administrators):
 
     @serve(identity.GROUP_LIST)
     async def serve_group_list(self, message: Message[identity.GroupRequest]) -> identity.GroupsReply:
-        """One group (`id`, or `name`), or all of the tenant. Raises GroupUnknown."""
+        """One group (`id`, or `name`), or those of the tenant, all or a page. Raises GroupUnknown."""
         asked, tenant = message.data, message.tenant
         if asked.id or asked.name:
             one = await (self.groups.get(tenant, asked.id) if asked.id else self.groups.find(tenant, str(asked.name)))
             if one is None:
                 raise GroupUnknown("expected a group of this tenant, got one that there is not", address="group")
             return identity.GroupsReply([group_info(one)])
-        found, _ = await self.groups.page(tenant)
-        return identity.GroupsReply([group_info(group) for group in found])
+        found, left = await self.groups.page(
+            tenant, limit=max(asked.limit, 0), where="name_key > ?", params=(folded(asked.after),)
+        )
+        return identity.GroupsReply(
+            [group_info(group) for group in found], found[-1].name if found and left > len(found) else ""
+        )
 
     @serve(identity.GROUP_PUT)
     async def serve_group_put(self, message: Message[identity.GroupRequest]) -> identity.GroupsReply:

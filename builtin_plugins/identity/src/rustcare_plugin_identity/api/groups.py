@@ -23,10 +23,12 @@ _ONE = "/groups/{group}"
 class GroupRoutes(ApiBase):
     """`/identity/v1/groups` and `/identity/v1/roles`."""
 
-    @reads("/groups", "List groups", GROUP)
+    @reads("/groups", "List groups", GROUP, query=("limit", "after"))
     async def api_groups(self, message: Request) -> c.GroupsReply:
-        """All groups, by name."""
-        reply: c.GroupsReply = await self.ctx.request(c.GROUP_LIST, c.GroupRequest(), type=c.GroupsReply)
+        """A page of groups, by name."""
+        limit = number(self.api_argument(message, "limit") or 100, "limit", 1, 1000)
+        asked = c.GroupRequest(limit=limit, after=self.api_argument(message, "after"))
+        reply: c.GroupsReply = await self.ctx.request(c.GROUP_LIST, asked, type=c.GroupsReply)
         return reply
 
     @changes("POST", "/groups", "Create a group", GROUP, status=201)
