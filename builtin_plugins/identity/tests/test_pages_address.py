@@ -64,6 +64,7 @@ async def test_links_are_not_asked_for_without_end() -> None:
         ]
         assert answers[0].status == 303
         assert (answers[-1].status, "Wait " in answers[-1].text) == (429, True)
+        assert int(answers[-1].headers["retry-after"]) > 0
 
 
 async def test_without_a_mail_server_no_form_is_offered_that_cannot_do_anything() -> None:

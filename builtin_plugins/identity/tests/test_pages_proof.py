@@ -15,7 +15,7 @@ from rustcare_plugin_identity.factors.totp import code_at, step_of
 from rustcare_plugin_identity.pages import Pages
 from rustcare_sdk.contracts import identity
 from rustcare_sdk.contracts.http import Caller, HttpResponse
-from rustcare_sdk.errors import RustCareError
+from rustcare_sdk.errors import AuditUnavailable, RustCareError
 from rustcare_sdk.plugin import handlers_of
 from rustcare_sdk.testing import PluginHarness
 
@@ -211,6 +211,20 @@ async def test_ending_the_session_that_one_is_in_signs_out(h: PluginHarness) -> 
     assert answer.headers["location"] == "/login?done=signed-out"
     assert answer.set_cookies[0].startswith("__Host-rustcare=;")
     assert not await alive(h, credential)
+
+
+async def test_one_can_always_sign_out(h: PluginHarness) -> None:
+    """When the end of the session cannot be put on record the cookie goes all the same, and it is said that it did."""
+    _, credential = await signed_in(h, await user(h), 1)
+    caller = await caller_of(h, credential)
+
+    def full(message: object) -> None:
+        raise AuditUnavailable("the log cannot be written")
+
+    h.subscribe(identity.EVENT, full)
+    answer = await h.http("POST", "/logout", caller=caller)
+    assert (answer.status, "This browser is signed out" in answer.text, "Sign out" in answer.text) == (503, True, False)
+    assert answer.set_cookies[0].startswith("__Host-rustcare=;")
 
 
 async def test_signing_in_ends_the_session_that_the_browser_had(h: PluginHarness) -> None:

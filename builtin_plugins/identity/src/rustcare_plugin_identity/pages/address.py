@@ -18,7 +18,7 @@ from rustcare_plugin_identity.errors import InvalidAccount, MailUnavailable
 from rustcare_plugin_identity.login.gate import Gate
 
 from . import fields as ask_for
-from .base import AT_ONCE, PageServices, page_route, says, status_of, waits
+from .base import AT_ONCE, PageServices, later, page_route, says, status_of, waits
 from .browser import client_of
 from .joining import AddressForm
 
@@ -61,13 +61,8 @@ class AddressPages(PageServices, Gate):
         except RustCareError as error:
             return self._address(request, account, email, error)
         if reply.retry_after:
-            return self.message_page(
-                request,
-                "Too many requests",
-                waits(reply.retry_after),
-                status=429,
-                links=(("/account", "Account security"),),
-            )
+            text, links = waits(reply.retry_after), (("/account", "Account security"),)
+            return later(self.message_page(request, "Too many requests", text, links=links), reply.retry_after)
         return self.go(request, "/account", query={"done": "email-sent"})
 
     def _address(

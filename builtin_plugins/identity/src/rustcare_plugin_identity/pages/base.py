@@ -20,7 +20,7 @@ from rustcare_plugin_identity.errors import MailUnavailable, NotSignedIn, Overlo
 from .browser import cookie_of, drop_cookie, local_path, set_cookie
 from .rendering import Templates
 
-__all__ = ["AT_ONCE", "NOTICES", "SECOND", "PageServices", "page_route", "says", "status_of", "waits"]
+__all__ = ["AT_ONCE", "NOTICES", "SECOND", "PageServices", "later", "page_route", "says", "status_of", "waits"]
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Awaitable[HttpResponse]])
@@ -77,12 +77,14 @@ _TEXTS: Mapping[str, str] = {
     "identity.key-unknown": "There is no such key of yours any more.",
     "identity.elevation-unknown": "There is no such emergency access of yours any more.",
     "identity.overloaded": "There is too much to do here now. Wait a moment, then try again.",
+    "identity.event-unhandled": "Nothing can be done now, because it could not be put on record. Try again later.",
     "audit.unavailable": "Nothing can be done now, because it could not be put on record. Try again later.",
 }
 
 # By code: an error that comes from another plugin has no class of its own here.
 _STATUSES: Mapping[str, int] = {
     HandlerFailed.code: 500,
+    "identity.event-unhandled": 503,
     **{
         cls.code: 503
         for cls in (AuditUnavailable, BusClosed, DeadlineExceeded, MailUnavailable, NoProvider, Overloaded)
@@ -144,6 +146,13 @@ def waits(seconds: float) -> str:
     return f"Wait {ceil(seconds / 60)} minutes, then try again."
 
 
+def later(response: HttpResponse, seconds: float) -> HttpResponse:
+    """The page of something that was not looked at, because there were too many tries: 429, with the time to come back."""
+    response.status = 429
+    response.headers["retry-after"] = str(max(1, ceil(seconds)))
+    return response
+
+
 class PageServices(Services):
     """The base of the pages' classes."""
 
@@ -197,11 +206,11 @@ class PageServices(Services):
         *intro: str,
         status: int = 200,
         links: tuple[tuple[str, str], ...] = (),
-        code: str = "",
+        **known: Any,
     ) -> HttpResponse:
         """A page that says something. `links`: paths and texts."""
         shown = [(request.prefix + path, text) for path, text in links]
-        return self.page(request, "message.html", title, status, intro=intro, links=shown, code=code)
+        return self.page(request, "message.html", title, status, intro=intro, links=shown, **known)
 
     def go(
         self,

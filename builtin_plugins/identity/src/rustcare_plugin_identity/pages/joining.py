@@ -19,7 +19,7 @@ from rustcare_plugin_identity.errors import MailUnavailable
 from rustcare_plugin_identity.login.gate import Gate
 
 from . import fields as ask_for
-from .base import PageServices, page_route, says, status_of, waits
+from .base import PageServices, later, page_route, says, status_of, waits
 from .browser import client_of, cookie_of, drop_cookie, fits_cookie, set_cookie
 
 __all__ = ["AddressForm", "CredentialsForm", "JoiningPages", "RecoverForm"]
@@ -361,6 +361,6 @@ class JoiningPages(PageServices, Gate):
 
     def _sent(self, request: HttpRequest[Any], reply: identity.SentReply) -> HttpResponse:
         if reply.retry_after:
-            text = waits(reply.retry_after)
-            return self.message_page(request, "Too many requests", text, status=429, links=(("/login", "Sign in"),))
+            text, links = waits(reply.retry_after), (("/login", "Sign in"),)
+            return later(self.message_page(request, "Too many requests", text, links=links), reply.retry_after)
         return self.message_page(request, "Look into your mail", *_SENT, links=(("/login", "Back to sign in"),))

@@ -13,7 +13,7 @@ from rustcare_sdk.contracts import identity
 from rustcare_sdk.contracts.http import HttpRequest, HttpResponse
 from rustcare_sdk.errors import RustCareError
 
-from .base import SECOND, PageServices, page_route, says, status_of, waits
+from .base import SECOND, PageServices, later, page_route, says, status_of, waits
 from .browser import client_of, cookie_of, drop_cookie, set_cookie
 
 __all__ = ["AnswerForm", "PasskeyForm", "ProofForm", "SignInForm", "SigningInPages"]
@@ -92,7 +92,7 @@ class SigningInPages(PageServices):
             wrong = {"": _said(error, "Name and password do not belong together.")}
             return await self._login(request, name, errors=wrong, status=status_of(error))
         if reply.retry_after:
-            return await self._login(request, name, errors={"": _wait(reply.retry_after)}, status=429)
+            return later(await self._login(request, name, errors={"": _wait(reply.retry_after)}), reply.retry_after)
         return await self._go_on(request, reply)
 
     async def _login(
@@ -154,7 +154,7 @@ class SigningInPages(PageServices):
             wrong = {"": _said(error, "This passkey does not sign in here.")}
             return await self._login(request, errors=wrong, status=status_of(error))
         if reply.retry_after:
-            return await self._login(request, errors={"": _wait(reply.retry_after)}, status=429)
+            return later(await self._login(request, errors={"": _wait(reply.retry_after)}), reply.retry_after)
         return await self._go_on(request, reply)
 
     # second factor
@@ -186,7 +186,8 @@ class SigningInPages(PageServices):
             wrong = {_field(form.kind): _said(error)}
             return await self._factor(request, ticket, kinds, form.kind, wrong, status_of(error))
         if reply.retry_after:
-            return await self._factor(request, ticket, kinds, form.kind, {"": _wait(reply.retry_after)}, 429)
+            wrong = {"": _wait(reply.retry_after)}
+            return later(await self._factor(request, ticket, kinds, form.kind, wrong), reply.retry_after)
         if not reply.credential:
             return await self._factor(request, ticket, kinds, form.kind, {_field(form.kind): "That is not right."})
         return await self.signed_in(request, reply, self.next_of(request, form.next))
@@ -239,7 +240,8 @@ class SigningInPages(PageServices):
             wrong = {_field(form.kind): _said(error)}
             return await self._step_up(request, form.aal, form.kind, wrong, status_of(error))
         if reply.retry_after:
-            return await self._step_up(request, form.aal, form.kind, {"": _wait(reply.retry_after)}, 429)
+            wrong = {"": _wait(reply.retry_after)}
+            return later(await self._step_up(request, form.aal, form.kind, wrong), reply.retry_after)
         return await self.signed_in(request, reply, self.next_of(request, form.next))
 
     async def _step_up(
@@ -300,7 +302,20 @@ class SigningInPages(PageServices):
         request: HttpRequest[Any] = message.data
         if request.caller.session:
             asked = identity.RevokeRequest(session=request.caller.session, reason="signed out")
-            await self.ask(identity.SESSION_REVOKE, asked, identity.RevokeReply)
+            try:
+                await self.ask(identity.SESSION_REVOKE, asked, identity.RevokeReply)
+            except RustCareError as error:
+                # Whoever leaves a computer must be able to, whatever is wrong here.
+                text = (
+                    "It could not be put on record that your session has ended. Nobody here has it any more; it ends by itself "
+                    "when it is not used."
+                )
+                links = (("/login", "Sign in"),)
+                found = self.message_page(
+                    request, "This browser is signed out", text, status=status_of(error), links=links, who=""
+                )
+                found.set_cookies.append(drop_cookie(request, ""))
+                return found
         return self.signed_out(request)
 
 
