@@ -203,6 +203,22 @@ async def test_a_stream_goes_out_as_it_comes_and_ends_with_its_client() -> None:
             await closed.wait()
 
 
+async def test_a_stream_that_fails_is_cut_off_and_told_to_the_operator() -> None:
+    """The client sees that something is missing; the log says of which request, and nothing of what was in the error."""
+
+    async def parts() -> Any:
+        yield b"half of "
+        raise ValueError("a secret")
+
+    async with gateway_plugin(row("GET", "/a", public=True)) as gate:
+        gate.answer("/a", lambda message: HttpResponse(stream=parts(), media_type="text/plain"))
+        with pytest.raises(httpx.TransportError):
+            await gate.ask("GET", "/a", headers={"x-request-id": "request-17"})
+        (entry,) = [one for one in gate.h.logs if one.event == "a request failed"]
+        assert (entry.fields["request"], entry.fields["error"]) == ("request-17", "ValueError")
+        assert "secret" not in str(gate.h.logs)
+
+
 async def test_a_stream_ends_at_once_when_its_client_says_that_it_is_gone() -> None:
     """Without a part being written in vain: the end of what the client sends is its leave."""
     closed = asyncio.Event()

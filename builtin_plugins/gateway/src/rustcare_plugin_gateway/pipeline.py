@@ -122,6 +122,7 @@ class Pipeline:
         except Exception as error:
             # An answer that has begun cannot become another one: the server ends the connection.
             if visit.sent:
+                self.failed(visit, error)
                 raise
             await self._refuse(visit, error, send, scope["query_string"])
         finally:
