@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct
 from rustcare_sdk.capability import Capability, covers, intersect, parse
@@ -161,9 +161,9 @@ class Grants:
             self._tenants_with_a_say.add((grant.plugin, grant.tenant))
         self.epoch += 1
 
-    def give(self, plugin: str, digest: str, capability: str, **options: object) -> Grant:
+    def give(self, plugin: str, digest: str, capability: str, **options: Any) -> Grant:
         """`prepare` and `add` in one step, for grants that need not be written down."""
-        grant = self.prepare(plugin, digest, capability, **options)  # type: ignore[arg-type]
+        grant = self.prepare(plugin, digest, capability, **options)
         self.add(grant)
         return grant
 

@@ -274,3 +274,20 @@ async def test_what_cannot_be_written_is_refused_and_the_link_goes_on() -> None:
                 worker.link.send(frames.Log("a", "info", event, b"x" * 5000))  # type: ignore[arg-type]
         worker.link.send(frames.Handled(2, ""))
         assert await primary.has(2) == [frames.Handled(1, ""), frames.Handled(2, "")]
+
+
+async def test_what_is_sent_before_there_is_a_way_goes_out_first() -> None:
+    """A link may be spoken to before its socket is connected: what was said is not lost, and comes in order."""
+    one, two = socket.socketpair()
+    loop = asyncio.get_running_loop()
+    primary, worker = End(frames.FROM_WORKER), End(frames.FROM_PRIMARY)
+    primary.link.send(frames.Stop())
+    await asyncio.sleep(0)  # its turn is over
+    await loop.create_unix_connection(lambda: worker.link, sock=two)
+    await loop.create_unix_connection(lambda: primary.link, sock=one)
+    primary.link.send(frames.Collect(1))
+    assert await worker.has(2) == [frames.Stop(), frames.Collect(1)]
+    primary.link.close()
+    worker.link.close()
+    await primary.broken.wait()
+    await worker.broken.wait()

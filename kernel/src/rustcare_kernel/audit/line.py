@@ -83,7 +83,8 @@ class Line:
 
     async def record(self, attempts: list[Attempt], *, again: bool = False, call: Call | None = None) -> list[int]:
         """Write entries now; their places in the log. Raises AuditUnavailable."""
-        return (await self._ask(RECORD, RecordRequest(attempts, again), RecordReply, call)).indices  # type: ignore[no-any-return]
+        reply: RecordReply = await self._ask(RECORD, RecordRequest(attempts, again), RecordReply, call)
+        return reply.indices
 
     async def _ask(self, service: str, data: Any, type_: Any, call: Call | None = None) -> Any:
         sender = self._sender if call is None else Sender(self._sender.name, None, call)

@@ -94,10 +94,12 @@ class SqliteDatabase:
         self._reader = reader
 
     async def fetch(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
-        return await self._fetch(read_all, sql, params)  # type: ignore[no-any-return]
+        rows: list[Row] = await self._fetch(read_all, sql, params)
+        return rows
 
     async def fetch_one(self, sql: str, params: Sequence[Any] = ()) -> Row | None:
-        return await self._fetch(read_one, sql, params)  # type: ignore[no-any-return]
+        row: Row | None = await self._fetch(read_one, sql, params)
+        return row
 
     async def _fetch(self, read: Callable[..., Any], sql: str, params: Sequence[Any]) -> Any:
         statement = _prepare(sql, params, self._writer.address)
@@ -111,7 +113,8 @@ class SqliteDatabase:
 
     async def execute(self, sql: str, params: Sequence[Any] = ()) -> int:
         statement = _prepare(sql, params, self._writer.address)
-        return await self._writer.write(statement.text, _job_execute(statement, params))  # type: ignore[no-any-return]
+        count: int = await self._writer.write(statement.text, _job_execute(statement, params))
+        return count
 
     async def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         text, kept = _prepare_many(sql, rows, self._writer.address)
@@ -191,15 +194,18 @@ class SqliteTransaction:
 
     async def fetch(self, sql: str, params: Sequence[Any] = ()) -> list[Row]:
         statement = _prepare(sql, params, self._writer.address)
-        return await self._run(statement.text, partial(read_all, statement.text, params))  # type: ignore[no-any-return]
+        rows: list[Row] = await self._run(statement.text, partial(read_all, statement.text, params))
+        return rows
 
     async def fetch_one(self, sql: str, params: Sequence[Any] = ()) -> Row | None:
         statement = _prepare(sql, params, self._writer.address)
-        return await self._run(statement.text, partial(read_one, statement.text, params))  # type: ignore[no-any-return]
+        row: Row | None = await self._run(statement.text, partial(read_one, statement.text, params))
+        return row
 
     async def execute(self, sql: str, params: Sequence[Any] = ()) -> int:
         statement = _prepare(sql, params, self._writer.address)
-        return await self._run(statement.text, _job_execute(statement, params))  # type: ignore[no-any-return]
+        count: int = await self._run(statement.text, _job_execute(statement, params))
+        return count
 
     async def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         text, kept = _prepare_many(sql, rows, self._writer.address)
@@ -319,7 +325,8 @@ class SqliteStore:
     async def migrate(self, migrations: Sequence[Migration]) -> int:
         check_sequence(migrations)
         steps = [(step, split(step.sql, "sqlite", f"migrations/{step.label}.sql")) for step in migrations]
-        return await self._shared.writer.alone(partial(_migrate, steps))  # type: ignore[no-any-return]
+        number: int = await self._shared.writer.alone(partial(_migrate, steps))
+        return number
 
     async def backup(self, target: Path) -> None:
         await self._shared.writer.opened()

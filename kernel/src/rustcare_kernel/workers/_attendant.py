@@ -67,7 +67,7 @@ class Attendant:
         self._sent: dict[int, RemoteSubscription] = {}
         self._number = 0
         self._collecting: dict[int, asyncio.Future[None]] = {}
-        self._waiting: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self._waiting: list[asyncio.Future[None]] = []
         self._does: dict[type, Callable[[Any], None]] = {
             frames.Ask: lambda frame: self._begin(self._ask, frame),
             frames.Tell: lambda frame: self._begin(self._tell, frame),
@@ -252,22 +252,18 @@ class Attendant:
         self.converged, self.missing = frame.revision, frame.missing
         self._pool.has_converged()
 
-    async def until(self, reached: Callable[[], bool]) -> None:
-        """Return when something about this worker holds, or the worker has ended."""
-        while not reached() and not self.ended.is_set():
+    async def has_applied(self, revision: int) -> None:
+        """Return when the grants of a wanted state are in force there, or the worker has ended."""
+        while self.applied < revision and not self.ended.is_set():
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append((reached, future))
+            self._waiting.append(future)
             await future
 
     def _tell_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for reached, future in waiting:
-            if future.done():
-                continue
-            if reached() or self.ended.is_set():
+        for future in waiting:
+            if not future.done():
                 future.set_result(None)
-            else:
-                self._waiting.append((reached, future))
 
     def _log(self, frame: frames.Log) -> None:
         if frame.plugin != "kernel":

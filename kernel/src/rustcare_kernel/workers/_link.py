@@ -64,7 +64,7 @@ class Link(asyncio.BufferedProtocol):
         self._answers: dict[int, tuple[asyncio.Future[Any], float]] = {}
         self._last = 0
         self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport
+        self._transport: asyncio.Transport | None = None
 
     # out
 
@@ -100,7 +100,7 @@ class Link(asyncio.BufferedProtocol):
     def flush(self) -> None:
         """Hand what was sent to the operating system."""
         out = self._out
-        if out and not self.closed:
+        if out and self._transport is not None and not self.closed:
             self._out = bytearray()
             self._transport.write(out)
 
@@ -175,6 +175,7 @@ class Link(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's is not derived from it
         self._transport.set_write_buffer_limits(high=self.HIGH)
+        self.flush()  # what was sent before there was a way
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return memoryview(self._in)[self._end :]
@@ -237,7 +238,8 @@ class Link(asyncio.BufferedProtocol):
         return False
 
     def _break(self, error: BaseException) -> None:
-        self._transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
         self.connection_lost(error)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -255,10 +257,11 @@ class Link(asyncio.BufferedProtocol):
     def abort(self) -> None:
         """Close at once; nobody is told."""
         self.closed = True
-        if hasattr(self, "_transport"):
+        if self._transport is not None:
             self._transport.abort()
 
     def close(self) -> None:
         """Send what there is, then close."""
         self.flush()
-        self._transport.close()
+        if self._transport is not None:
+            self._transport.close()

@@ -174,8 +174,15 @@ class WorkerPool:
         """Start a process; it inherits its end of the link, and of the way by which descriptors come."""
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
-        doors, their_doors = socket.socketpair(type=socket.SOCK_DGRAM)
-        attendant = Attendant(self, index + 1, self._bus, doors)
+        try:
+            doors, their_doors = socket.socketpair(type=socket.SOCK_DGRAM)
+        except OSError:
+            ours.close()
+            theirs.close()
+            raise
+        # It counts from here on: as soon as it speaks, whoever changes something must wait for it.
+        attendant = self._attendants[index] = Attendant(self, index + 1, self._bus, doors)
+        self._since[index] = time.time()
         try:
             ours.setblocking(False)
             await loop.create_unix_connection(lambda: attendant.link, sock=ours)
@@ -191,6 +198,7 @@ class WorkerPool:
                 stdout=2,  # standard output is the operator's
             )
         except BaseException:
+            del self._attendants[index]
             attendant.link.abort()
             ours.close()
             doors.close()
@@ -200,8 +208,6 @@ class WorkerPool:
             their_doors.close()
         if self._closing.is_set():
             attendant.link.send(frames.Stop())
-        self._attendants[index] = attendant
-        self._since[index] = time.time()
         return attendant
 
     def ready(self, attendant: Attendant) -> None:
@@ -309,11 +315,7 @@ class WorkerPool:
         self._tell()
         revision = self._desired.revision
         await asyncio.gather(
-            *(
-                attendant.until(lambda it=attendant: it.applied >= revision)  # type: ignore[misc]
-                for attendant in self._attendants.values()
-                if attendant.ready
-            )
+            *(attendant.has_applied(revision) for attendant in self._attendants.values() if attendant.ready)
         )
 
     async def converged(self) -> None:
