@@ -375,6 +375,39 @@ async def test_a_step_up_is_of_ones_own_session() -> None:
         assert await home.alive(reply.credential)
 
 
+async def test_guesses_in_a_session_are_told() -> None:
+    """Whoever has found an open session and tries passwords in it is stopped; the owner's password lets in meanwhile."""
+    async with house() as home:
+        anna = await home.person()
+        reply = await home.sign_in()
+        assert reply.session is not None
+        asked = identity.StepUpRequest(reply.session.id, "password", "wrong", home.client())
+        for _ in range(10):
+            home.h.advance(31)
+            with pytest.raises(LoginFailed):
+                await home.h.request(identity.LOGIN_STEP_UP, asked, principal=anna.principal)
+        assert [event.account for event in home.events("account.locked")] == [anna.id]
+        assert (await home.h.request(identity.LOGIN_STEP_UP, asked, principal=anna.principal)).retry_after > 0
+        assert (await home.sign_in()).credential
+
+
+async def test_a_password_that_could_not_be_compared_in_a_session_is_no_failure() -> None:
+    """As at the door: who is told that there is too much to do has lost no try."""
+    async with house() as home:
+        anna = await home.person()
+        reply = await home.sign_in()
+        assert reply.session is not None
+        compare = home.h._answers[crypto.PASSWORD_VERIFY]
+        home.h.answer(crypto.PASSWORD_VERIFY, ServiceError("crypto.overloaded", "too many passwords at once"))
+        step = identity.StepUpRequest(reply.session.id, "password", PASSWORD, home.client())
+        change = identity.ChangePasswordRequest("nine brass kettles whistle", PASSWORD, reply.session.id, home.client())
+        for service, asked in ((identity.LOGIN_STEP_UP, step), (identity.ACCOUNT_PASSWORD, change)) * 5:
+            with pytest.raises(ServiceError):
+                await home.h.request(service, asked, principal=anna.principal)
+        home.h.answer(crypto.PASSWORD_VERIFY, compare[0], type=compare[1])
+        assert (await home.h.request(identity.LOGIN_STEP_UP, step, principal=anna.principal)).credential
+
+
 async def test_a_new_device_is_told_by_mail() -> None:
     """Not the first, not one that is known; the mail names it, and nothing is sent where the tenant does not want it."""
     async with house() as home:

@@ -7,13 +7,16 @@ import asyncio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rustcare_plugin_identity.errors import LoginFailed
 from rustcare_plugin_identity.login import Addresses
 from rustcare_plugin_identity.login.addresses import network
 from rustcare_plugin_identity.login.lockout import Standing, counted
 from rustcare_plugin_identity.settings import LockoutSettings
+from rustcare_sdk.contracts import identity
 from rustcare_sdk.testing import PluginHarness
 
 from tests.support.identity_plugin import identity_plugin
+from tests.support.people import house
 
 RULES = LockoutSettings()
 STEPS = st.lists(st.floats(0, 2000), min_size=1, max_size=80)
@@ -131,6 +134,52 @@ async def test_failures_outlive_the_process_and_a_right_password_forgets_them() 
         assert await _tries(h, "anna", "a1", 1) != [0.0]
         assert await lockout.unlock("default", "a1") == 4
         assert await _tries(h, "anna", "a1", 1) == [0.0]
+
+
+async def test_a_try_that_was_not_looked_at_takes_back_its_own_alone() -> None:
+    """It is as if it had not been; the waits and locks that others have brought about meanwhile stay."""
+    async with identity_plugin() as h:
+        lockout = h.plugin.lockout  # type: ignore[attr-defined]
+
+        async def standing() -> Standing:
+            row = await h.plugin.ctx.db.fetch_one("SELECT count, locks, last, wait_until, locked_until FROM failures")
+            assert row is not None
+            return Standing(**dict(row))
+
+        slow = await lockout.begin("default", "anna", "a1", RULES)
+        await _tries(h, "anna", "a1", 3)
+        assert await _tries(h, "anna", "a1", 1) != [0.0]
+        await lockout.undo("default", slow)
+        assert (await standing()).count == 3
+        assert await _tries(h, "anna", "a1", 1) != [0.0]
+        while (before := await standing()).count < 9:
+            h.advance(31)
+            await _tries(h, "anna", "a1", 1)
+        h.advance(31)
+        locking = await lockout.begin("default", "anna", "a1", RULES)
+        assert locking.locks
+        await lockout.undo("default", slow)
+        assert (await standing()).locked_until == locking.until
+        await lockout.begin("default", "bob", "b1", RULES)
+        await lockout.right("default", await lockout.begin("default", "bob", "b1", RULES))
+        await lockout.undo("default", locking)
+        after = await standing()
+        assert (after.count, after.locks, after.locked_until) == (before.count - 1, before.locks, 0.0)
+
+
+async def test_failures_are_remembered_as_long_as_a_tenant_says() -> None:
+    """Upkeep takes away none that still counts somewhere."""
+    async with house() as home:
+        await home.settings("ward", lockout={"forget": 10 * 86400})
+        await home.person(tenant="ward")
+        for _ in range(3):
+            with pytest.raises(LoginFailed):
+                await home.sign_in(password="wrong", tenant="ward")
+        home.h.advance(2 * 86400)
+        await home.plugin.lockout.purge(home.plugin._gate_remembered())
+        asked = identity.AccountRequest("anna")
+        await home.h.request(identity.ACCOUNT_UNLOCK, asked, tenant="ward")
+        assert home.events("account.unlocked")[0].details == {"failures": "3"}
 
 
 async def test_what_people_type_is_not_stored() -> None:

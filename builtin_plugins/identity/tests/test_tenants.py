@@ -11,6 +11,7 @@ from rustcare_plugin_identity.errors import (
     TenantUnknown,
     VersionConflict,
 )
+from rustcare_plugin_identity.plugin import Identity
 from rustcare_plugin_identity.settings import Settings, merged, settings_of
 from rustcare_sdk.contracts import identity
 from rustcare_sdk.contracts.identity import TenantRequest
@@ -42,6 +43,24 @@ async def test_a_tenant_is_told_to_all_before_the_answer() -> None:
         assert after.revision > before
         assert after.tenants[1] == reply.tenant
         assert h.plugin.settings("ward").mfa == "required"  # type: ignore[attr-defined]
+
+
+async def test_a_new_version_knows_what_the_one_before_did_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenant that is switched off after the next version has read the tenants, and before it serves, is off."""
+    async with identity_plugin() as h:
+        await h.request(identity.TENANT_PUT, TenantRequest("ward"))
+        before = h.plugin
+        start = Identity.start
+
+        async def overtaken(self: Identity) -> None:
+            await start(self)
+            await before.tenants.put(TenantRequest("ward", enabled=False))  # type: ignore[attr-defined]
+
+        monkeypatch.setattr(Identity, "start", overtaken)
+        await h.upgrade(Identity)
+        assert h.plugin is not before
+        reply: identity.TenantsReply = await h.request(identity.TENANTS, identity.TenantsRequest())
+        assert {tenant.id: tenant.enabled for tenant in reply.tenants} == {"default": True, "ward": False}
 
 
 async def test_what_is_not_said_stays() -> None:

@@ -1,5 +1,7 @@
 """What happened with an account, for its owner to look at: the last hundred things, for half a year.
 
+What failed is counted apart from what was done: who tries a hundred passwords does not push out how they came in.
+
 The audit log is the record; this is a view of it that needs no rights, so whoever sees something strange can tell.
 """
 
@@ -15,7 +17,7 @@ from .base import Services
 
 __all__ = ["Activities", "Activity", "ActivityServices"]
 
-_KEPT = 100  # of each account
+_KEPT = 100  # of each account and outcome
 _DAYS = 180.0
 
 
@@ -46,8 +48,8 @@ class Activities:
             )
             await tx.execute(
                 "DELETE FROM activity WHERE account = ? AND (at < ? OR id IN ("
-                "SELECT id FROM activity WHERE account = ? ORDER BY at DESC, id LIMIT 1000 OFFSET ?))",
-                (account, now - _DAYS * 86400, account, _KEPT),
+                "SELECT id FROM activity WHERE account = ? AND outcome = ? ORDER BY at DESC, id LIMIT 1000 OFFSET ?))",
+                (account, now - _DAYS * 86400, account, outcome, _KEPT),
             )
 
     async def last(self, account: str, limit: int = 20) -> list[Activity]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rustcare_sdk import Health
 
 from .accounts import Accounts, Groups
@@ -74,6 +76,15 @@ class Identity(
     async def stop(self) -> None:
         """End what runs in threads."""
         self.stop_gate()
+
+    async def export_state(self) -> Any:
+        """All state is in the database; the next version is to read it once more."""
+        return {"tenants": self.tenants.revision}
+
+    async def import_state(self, state: Any) -> None:
+        """Read again what is kept in memory: the version before has gone on changing it after this one's start."""
+        await self.tenants.open()
+        await self.signing.open()
 
     async def health(self) -> Health:
         """Whether the database answers."""

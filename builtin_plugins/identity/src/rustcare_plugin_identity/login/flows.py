@@ -11,11 +11,11 @@ from rustcare_plugin_identity.accounts.names import key
 from rustcare_plugin_identity.errors import LoginFailed, NotSignedIn
 from rustcare_plugin_identity.passwords.rules import normal
 
-from .gate import Gate
+from .gate import LONGEST_PASSWORD, Gate
 
 __all__ = ["LoginServices"]
 
-_LONGEST_NAME, _LONGEST_PASSWORD = 320, 1024
+_LONGEST_NAME = 320
 
 
 class LoginServices(Gate):
@@ -37,11 +37,9 @@ class LoginServices(Gate):
             return identity.LoginReply(retry_after=tried.retry_after)
         usable = account is not None and self.usable(account)
         # A password that is too long to be one costs what a wrong one costs.
-        encoded = (
-            account.password if account is not None and usable and len(asked.password) <= _LONGEST_PASSWORD else ""
-        )
+        encoded = account.password if account is not None and usable and len(asked.password) <= LONGEST_PASSWORD else ""
         try:
-            valid, stale = await self.hasher.verify(encoded, asked.password[:_LONGEST_PASSWORD])
+            valid, stale = await self.hasher.verify(encoded, asked.password[:LONGEST_PASSWORD])
         except RustCareError:
             await self.lockout.undo(tenant, tried)
             raise
@@ -124,14 +122,9 @@ class LoginServices(Gate):
         if session is None or session.account != account.id or session.tenant != tenant:
             raise NotSignedIn("expected a session of the caller's, got another", address="session")
         if asked.kind == "password":
-            tried = await self.lockout.begin(
-                tenant, account.id, account.id, self.settings(tenant).lockout, what="step-up"
-            )
-            if tried.retry_after:
-                return identity.LoginReply(retry_after=tried.retry_after)
-            valid, _ = await self.hasher.verify(account.password, asked.answer[:_LONGEST_PASSWORD])
-            if valid:
-                await self.lockout.right(tenant, tried)
+            valid, wait = await self.own_password(account, asked.answer, client)
+            if wait:
+                return identity.LoginReply(retry_after=wait)
             # A session that is good for adding a factor alone is not made a whole one by the password that began it.
             aal, amr = min(1, session.aal), "pwd"
         else:

@@ -33,7 +33,10 @@ from .links import Links, path
 from .lockout import Lockout
 from .tickets import Ticket, Tickets
 
-__all__ = ["MAILS", "Gate"]
+__all__ = ["LONGEST_PASSWORD", "MAILS", "Gate"]
+
+#: Characters of a password that are looked at.
+LONGEST_PASSWORD = 1024
 
 #: How often a link may be asked for, for one name: two at once, then ever more slowly.
 MAILS = LockoutSettings(free=2, longest_wait=900.0, lock_after=10, lock_for=3600.0, lock_longest=3600.0)
@@ -129,11 +132,16 @@ class Gate(ActivityServices, AccountInfos):
             try:
                 await self.tickets.purge()
                 await self.links.purge()
-                await self.lockout.purge()
+                await self.lockout.purge(self._gate_remembered())
                 await self.browsers.purge()
             except RustCareError as error:
                 self.ctx.log.error("what has had its time could not be taken away", code=error.code)
             await asyncio.sleep(_UPKEEP)
+
+    def _gate_remembered(self) -> float:
+        """The longest time for which a failure counts, anywhere."""
+        forget = [self.settings(tenant.id).lockout.forget for tenant in self.tenants.list()]
+        return max(MAILS.forget, *forget)
 
     # names and links
 
@@ -177,6 +185,29 @@ class Gate(ActivityServices, AccountInfos):
             await self.event(
                 "login.flood", outcome="failure", code="identity.too-many-failures", address=client.address
             )
+
+    async def own_password(self, account: Account, given: str, client: identity.Client) -> tuple[bool, float]:
+        """Whether somebody who is signed in has given their own password; else how long to wait if it was not looked at.
+
+        Counted apart from signing in: who has found an open session gets no tries by it.
+        """
+        rules = self.settings(account.tenant).lockout
+        tried = await self.lockout.begin(account.tenant, account.id, account.id, rules, what="step-up")
+        if tried.retry_after:
+            return False, tried.retry_after
+        try:
+            valid, _ = await self.hasher.verify(account.password, given[:LONGEST_PASSWORD])
+        except RustCareError:
+            await self.lockout.undo(account.tenant, tried)
+            raise
+        if valid:
+            await self.lockout.right(account.tenant, tried)
+        elif tried.locks:
+            await self.event(
+                "account.locked", outcome="failure", account=account.id, code=LoginFailed.code, address=client.address,
+                details={"kind": "own-password"},
+            )  # fmt: skip
+        return valid, 0.0
 
     def address_wait(self, message: Message[Any], client: identity.Client) -> float:
         """Seconds that the client's address must wait, after too many failures."""

@@ -36,11 +36,12 @@ class Standing(msgspec.Struct, frozen=True):
 
 class Try(msgspec.Struct, frozen=True):
     """A try that was counted. `retry_after`: it must not be looked at before so many seconds have passed. `locks`: if its
-    password is wrong, the name is locked from now on."""
+    password is wrong, the name is locked from now on; `until`: until when others wait because of it."""
 
     key: str = ""
     retry_after: float = 0.0
     locks: bool = False
+    until: float = 0.0
 
 
 def counted(before: Standing, now: float, rules: LockoutSettings) -> tuple[Standing, Try]:
@@ -57,7 +58,8 @@ def counted(before: Standing, now: float, rules: LockoutSettings) -> tuple[Stand
         locks += 1
     elif count > rules.free:
         wait_until = now + min(2.0 ** min(count - rules.free - 1, 30), rules.longest_wait)
-    return Standing(count, locks, now, wait_until, locked_until), Try(locks=locked_until > 0)
+    tried = Try(locks=locked_until > 0, until=max(wait_until, locked_until))
+    return Standing(count, locks, now, wait_until, locked_until), tried
 
 
 class Lockout:
@@ -103,11 +105,13 @@ class Lockout:
         return msgspec.structs.replace(found, key=key)
 
     async def undo(self, tenant: str, found: Try) -> None:
-        """The password was not looked at after all: nothing was tried."""
+        """The password was not looked at after all: nothing was tried. What another try has set meanwhile stays."""
         await self._db.execute(
-            "UPDATE failures SET count = count - 1, wait_until = 0, locked_until = 0"
+            "UPDATE failures SET count = count - 1, locks = locks - ?,"
+            " wait_until = CASE WHEN wait_until = ? THEN 0 ELSE wait_until END,"
+            " locked_until = CASE WHEN locked_until = ? THEN 0 ELSE locked_until END"
             " WHERE tenant = ? AND key = ? AND count > 0",
-            (tenant, found.key),
+            (int(found.locks), found.until, found.until, tenant, found.key),
         )
 
     async def right(self, tenant: str, found: Try) -> None:
@@ -123,7 +127,10 @@ class Lockout:
         return int(row["n"] or 0) if row is not None else 0
 
     async def purge(self, forget: float = 86400.0) -> None:
-        """Take away what nobody needs any more, and the oldest names without an account beyond a bound."""
+        """Take away what nobody needs any more, and the oldest names without an account beyond a bound.
+
+        `forget`: the longest time, in seconds, that any tenant remembers a failure.
+        """
         now = self._now()
         await self._db.execute("DELETE FROM failures WHERE last < ? AND locked_until < ?", (now - forget, now - forget))
         row = await self._db.fetch_one(

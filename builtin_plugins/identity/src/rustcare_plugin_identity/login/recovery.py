@@ -292,17 +292,13 @@ class RecoveryServices(Gate):
         asked, client, tenant = message.data, message.data.client, message.tenant
         account = await self.own_account(message)
         if account.password:
-            tried = await self.lockout.begin(
-                tenant, account.id, account.id, self.settings(tenant).lockout, what="step-up"
-            )
-            valid = not tried.retry_after and (await self.hasher.verify(account.password, asked.current[:1024]))[0]
+            valid, _ = await self.own_password(account, asked.current, client)
             if not valid:
                 await self.event(
                     "password.change", outcome="failure", account=account.id, code=LoginFailed.code,
                     address=client.address,
                 )  # fmt: skip
                 raise LoginFailed("expected the password that is valid now, got another", address="current")
-            await self.lockout.right(tenant, tried)
         encoded = await self.checked_password(account, asked.password)
         account = await self.accounts.update(tenant, account.id, {"password": encoded}, version=account.version)
         await self._links_password_set(account, "password.changed", client, keep=asked.session)
