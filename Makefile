@@ -25,8 +25,9 @@ setup: $(VENV)/.members  ## create .venv with everything pinned (the other targe
 demo: setup  ## the main job in one command; ARGS="--feed DIR --json" are passed on
 	@$(BIN)/rustcare demo $(ARGS)
 
-test: setup  ## all tests; ARGS="kernel/tests -k bus" narrows them
-	@$(BIN)/python -m pytest $(ARGS)
+# A process for each core; the tests of a file stay together, since some share a server that takes a while to start.
+test: setup  ## all tests; ARGS="kernel/tests -k bus" narrows them, ARGS="-n 0" runs them in one process
+	@$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: setup  ## ruff, mypy --strict, import-linter
 	@$(BIN)/ruff check
