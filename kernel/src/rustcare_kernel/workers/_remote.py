@@ -45,7 +45,7 @@ class RemoteSubscription(Subscription):
         self._flying: dict[int, Entry] = {}
         self._free: asyncio.Future[None] | None = None
         self._link = link
-        self._seen: dict[int, float] = {}
+        self._seen: dict[Confirmation, float] = {}
         super().__init__(bus, handler, _never, None, owner)
 
     def rewire(self, handler: Handler) -> None:
@@ -108,7 +108,8 @@ class RemoteSubscription(Subscription):
         """Whether some publisher has waited for this worker for so many seconds of the clock that says `now`."""
         waiting = [*self._flying.values(), *self._queue, *(entry for _, entry in self._publishers)]
         seen = self._seen
-        self._seen = {id(entry): seen.get(id(entry), now) for entry in waiting if type(entry) is Confirmation}
+        # The entries themselves, not their ids: those of one that is through are another's a moment later.
+        self._seen = {entry: seen.get(entry, now) for entry in waiting if type(entry) is Confirmation}
         return any(now - since > patience for since in self._seen.values())
 
     def abandon(self) -> list[Entry]:
