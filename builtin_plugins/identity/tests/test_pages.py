@@ -259,10 +259,17 @@ async def test_a_tenant_s_prefix_stays(h: PluginHarness) -> None:
 
 
 async def test_files_of_pages_are_kept_by_browsers(h: PluginHarness) -> None:
-    """Style sheet, script and icon have a tag; a browser that has them gets nothing again; nothing else is served."""
+    """Style sheet, scripts and icon have a tag; a browser that has them gets nothing again; nothing else is served. At the
+    address that pages say, which changes with the content, they are kept for good."""
+    page = (await h.http("GET", "/login")).text
+    for address in re.findall(r'(?:href|src)="(/identity/assets/[^"]*)"', page):
+        assert "immutable" in (await h.http("GET", address)).headers["cache-control"], address
     for name in ("identity.css", "forms.js", "passkey.js", "icon.svg"):
         first = await h.http("GET", f"/identity/assets/{name}")
-        assert first.status == 200
+        assert (first.status, first.headers["cache-control"]) == (200, "public, max-age=3600")
+        assert f"/identity/assets/{name}?v=" in page
+        other = await h.http("GET", f"/identity/assets/{name}?v=of-another-version")
+        assert (other.body, other.headers["cache-control"]) == (first.body, "no-store")
         again = await h.http("GET", f"/identity/assets/{name}", headers={"if-none-match": first.headers["etag"]})
         assert (again.status, again.body) == (304, b"")
     for name in ("base.html", "..", "base.py"):

@@ -5,7 +5,7 @@
 | `rendering` | a template and what is known become a response with the headers of a page |
 | `browser` | what a browser keeps and sends: cookies, where to go on, what it is |
 | `base` | what all pages share |
-| `assets` | style sheet, scripts, icon |
+| `assets`, `static_files` | style sheet, scripts, icon |
 | `signing_in` | name, password, passkey, second factor, signing out |
 | `joining` | pages that begin with a link or make an account |
 | `account` | account security: what one has, and where one is signed in |

@@ -1,24 +1,16 @@
-"""Style sheet, scripts and icon of the pages: public, and kept by browsers for an hour."""
+"""Style sheet, scripts and icon of the pages, for everybody. Browsers keep them for good at the address that pages say."""
 
 from __future__ import annotations
 
-from hashlib import sha256
-from importlib.resources import files
 from typing import Any
 
 from rustcare_sdk import Message, route
 from rustcare_sdk.contracts.http import HttpRequest, HttpResponse
 
 from .base import PageServices
+from .static_files import TYPES, content_of, tag_of
 
 __all__ = ["AssetRoutes"]
-
-_TYPES = {
-    "identity.css": "text/css; charset=utf-8",
-    "forms.js": "text/javascript; charset=utf-8",
-    "passkey.js": "text/javascript; charset=utf-8",
-    "icon.svg": "image/svg+xml",
-}
 
 
 class AssetRoutes(PageServices):
@@ -29,11 +21,16 @@ class AssetRoutes(PageServices):
         """One of them, or 404."""
         request: HttpRequest[Any] = message.data
         name = request.params["name"]
-        if name not in _TYPES:
+        if name not in TYPES:
             return HttpResponse(404, text="There is no such file.\n")
-        data = files(__package__).joinpath("static", name).read_bytes()
-        tag = f'"{sha256(data).hexdigest()[:32]}"'
-        headers = {"etag": tag, "cache-control": "public, max-age=3600", "x-content-type-options": "nosniff"}
-        if request.headers.get("if-none-match") == tag:
+        tag = tag_of(name)
+        said = request.argument("v")
+        keep = "public, max-age=31536000, immutable" if said == tag else "public, max-age=3600"
+        if said and said != tag:
+            # While one version of this plugin hands over to the next, a page of the one may load a file of the other: that is
+            # not what belongs at this address.
+            keep = "no-store"
+        headers = {"etag": f'"{tag}"', "cache-control": keep, "x-content-type-options": "nosniff"}
+        if request.headers.get("if-none-match") == f'"{tag}"':
             return HttpResponse(304, headers=headers)
-        return HttpResponse(body=data, media_type=_TYPES[name], headers=headers)
+        return HttpResponse(body=content_of(name), media_type=TYPES[name], headers=headers)

@@ -14,6 +14,8 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from rustcare_sdk.contracts.http import HttpResponse
 
+from .static_files import address_of
+
 __all__ = ["PAGE_HEADERS", "Templates", "moment"]
 
 #: What a browser may do with a page: load what is ours, send forms to us, show it in no frame, keep it nowhere.
@@ -55,7 +57,7 @@ class Templates:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        self._environment.filters.update(moment=moment, grouped=_grouped)
+        self._environment.filters.update(moment=moment, grouped=_grouped, asset=address_of)
 
     def page(self, template: str, status: int = 200, **known: Any) -> HttpResponse:
         """A page. `title` and `site` are always known; the rest is the template's."""
