@@ -50,8 +50,8 @@ class Caller:
     """Who asks. `principal` is `user/ID` or `service/ID`, empty for nobody known; `kind` how they proved it.
 
     `aal`: the authenticator assurance level of NIST 800-63B (0 for nobody known). `session`: the session's id, or that
-    of the API key or certificate (never the credential). `authenticated`: when they last proved who they are, Unix seconds.
-    `name`: to be shown, not to decide by.
+    of the API key or certificate (never the credential); it is the `sid` of tokens made with it. `authenticated`: when they
+    last proved who they are, Unix seconds. `name`: to be shown, not to decide by.
     """
 
     principal: str = ""

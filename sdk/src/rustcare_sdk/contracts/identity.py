@@ -477,10 +477,7 @@ class AuthenticateRequest:
 
 @dataclass(frozen=True)
 class Authenticated:
-    """Whose it is; see `http.Caller` for what the fields mean. The answer may be kept until `keep` (Unix seconds).
-
-    `session`: the id of the session, or of the API key or certificate: tokens that are made with it have it as their `sid`.
-    """
+    """Whose it is; see `http.Caller` for what the fields mean. The answer may be kept until `keep` (Unix seconds)."""
 
     principal: str
     tenant: str
@@ -550,8 +547,7 @@ class IssueRequest:
 
     With `account` empty: for the principal of the message. `lifetime` in seconds is bounded by the tenant's settings.
     `refresh`: with a refresh token, the first of a family. `session`: the tokens end with it, and say what it may, elevations
-    in force included; of an API key or certificate its id, and then there is no refresh token. `device`: a name for
-    who gets the refresh token, to be shown among the account's sessions.
+    in force included; with the id of an API key there is no refresh token. `device`: a name for who gets the refresh token.
     """
 
     audience: str = ""
