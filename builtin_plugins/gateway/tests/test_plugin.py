@@ -164,6 +164,15 @@ async def test_guessing_is_slowed_down() -> None:
         assert gate.lookups == 3
 
 
+async def test_who_repeats_what_has_ended_does_not_guess() -> None:
+    """One program that goes on with one credential does not lock out who shares its address."""
+    limits = {"failures": [{"by": "address", "rate": 3, "per": 60}]}
+    async with gateway_plugin(LAB, limits=limits) as gate:
+        gate.person("ann", scopes=("lab",))
+        assert {(await gate.ask("GET", "/lab/7", who="gone")).status_code for _ in range(8)} == {401}
+        assert (await gate.ask("GET", "/lab/7", who="ann")).status_code == 200
+
+
 async def test_what_a_trusted_proxy_says_of_the_origin_is_looked_at() -> None:
     """Of several hosts the last is the proxy's own word, a client may have said the others; what is no host is refused."""
     async with gateway_plugin(row("GET", "/open", public=True), tenants=TWO, trusted_proxies=["127.0.0.1"]) as gate:

@@ -139,16 +139,18 @@ class Unauthenticated(Refused):
 
     Args:
         error: the word of RFC 6750 for it (`invalid_token`, `invalid_request`), empty when there was no credential.
-        keep: seconds for which the credential may be remembered as refused.
+        again: the same credential was refused a moment ago: whoever sends it is not guessing.
     """
 
     code = "gateway.unauthenticated"
     status = 401
 
-    def __init__(self, message: str, *, error: str = "", hint: str = "", address: str = "", keep: float = 0.0) -> None:
+    def __init__(
+        self, message: str, *, error: str = "", hint: str = "", address: str = "", again: bool = False
+    ) -> None:
         super().__init__(message, hint=hint, address=address)
         self.error = error
-        self.keep = keep
+        self.again = again
 
 
 class IdentityUnavailable(Refused):

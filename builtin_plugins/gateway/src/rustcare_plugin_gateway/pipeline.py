@@ -324,7 +324,9 @@ class Pipeline:
                 raise _limited(over.retry)
             return await self.credentials.authenticate(credential.kind, credential.value, tenant, visit.address)
         except Unauthenticated as error:
-            self.limits.take(failures, tenant, "", visit.address, now)
+            # One program that repeats what has expired must not lock out all who share its address.
+            if not error.again:
+                self.limits.take(failures, tenant, "", visit.address, now)
             if entry is None or not entry.public:
                 raise
             visit.denied = error

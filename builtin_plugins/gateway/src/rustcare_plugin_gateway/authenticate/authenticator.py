@@ -140,14 +140,14 @@ class Authenticator:
         key = (kind, digest, "" if kind == "token" else tenant)
         refusal = self._refused.get(key)
         if refusal is not None:
-            raise _unauthenticated(refusal.text)
+            raise _unauthenticated(refusal.text, again=True)
         try:
             if kind == "token":
                 return await self._by_token(credential, digest)
             return await self._by_identity(kind, credential, digest, tenant, address)
         except TokenRefused as error:
             self._refused.put(key, str(error), error.keep)
-            raise _unauthenticated(str(error), error.keep) from None
+            raise _unauthenticated(str(error)) from None
 
     async def _by_token(self, credential: str, digest: bytes) -> Caller:
         if not credential.isascii():
@@ -309,5 +309,5 @@ def _caller(kind: Kind, found: Authenticated) -> Caller:
     )
 
 
-def _unauthenticated(text: str, keep: float = 0.0) -> Unauthenticated:
-    return Unauthenticated(text, error="invalid_token", hint="sign in again, or get another token", keep=keep)
+def _unauthenticated(text: str, again: bool = False) -> Unauthenticated:
+    return Unauthenticated(text, error="invalid_token", hint="sign in again, or get another token", again=again)
