@@ -17,6 +17,7 @@ from rustcare_sdk.contracts import identity
 from rustcare_sdk.contracts.identity import TenantRequest
 
 from tests.support.identity_plugin import identity_plugin
+from tests.support.people import house
 
 
 async def test_the_tenant_default_is_always_there() -> None:
@@ -73,6 +74,50 @@ async def test_what_is_not_said_stays() -> None:
         assert (reply.tenant.name, reply.tenant.hosts, reply.tenant.enabled) == ("Ward", ["a.example"], False)
         with pytest.raises(VersionConflict):
             await h.request(identity.TENANT_PUT, TenantRequest("ward", name="x", version=1))
+
+
+async def test_who_loses_rights_by_what_a_role_gives_now_loses_what_was_opened_under_it() -> None:
+    """At once, people and machines; whose rights are what they were, or more, go on. It is told what was changed."""
+    async with house() as home:
+        await home.settings("ward", roles={"nurse": ["fhir.read", "fhir.write"], "porter": ["fhir.read"]})
+        group = await home.plugin.groups.create("ward", name="g", roles=["nurse"])
+        heads = {"nurse": await home.person("nurse", tenant="ward", roles=["nurse"])}
+        heads["grouped"] = await home.person("grouped", tenant="ward")
+        heads["porter"] = await home.person("porter", tenant="ward", roles=["porter"])
+        heads["both"] = await home.person("both", tenant="ward", roles=["nurse", "clinician"])
+        heads["robot"] = await home.person("robot", tenant="ward", kind="service", roles=["nurse"])
+        await home.plugin.groups.update("ward", group.id, {}, add=[heads["grouped"].id])
+        names = ("nurse", "grouped", "porter", "both")
+        open_ = {name: (await home.sign_in(name, tenant="ward")).credential for name in names}
+        heard: list[str] = []
+        home.h.subscribe(identity.REVOKED, lambda message: heard.append(message.data.id), type=identity.Revocation)
+        await home.settings("ward", roles={"nurse": ["fhir.read"], "porter": ["fhir.read", "fhir.write"]})
+        alive = {name for name in names if await home.alive(open_[name], "ward")}
+        assert alive == {"porter", "both"}
+        assert set(heard) == {heads[name].id for name in ("nurse", "grouped", "robot")}
+        assert home.events("tenant.changed")[-1].details == {
+            "tenant": "ward", "enabled": "true", "what": "settings", "sessions": "2",
+        }  # fmt: skip
+
+
+async def test_where_a_second_factor_is_demanded_from_now_on_none_goes_on_without() -> None:
+    """Sessions that a password alone has opened end; those with a factor, of other tenants and of machines do not."""
+    async with house() as home:
+        for tenant in ("ward", "other"):
+            await home.settings(tenant)
+            anna = await home.person(tenant=tenant)
+        anna = await home.plugin.accounts.find("ward", "anna")
+        weak = (await home.sign_in(tenant="ward")).credential
+        elsewhere = (await home.sign_in(tenant="other")).credential
+        _, strong = await home.plugin.sessions.begin(anna, aal=2, amr=("pwd", "otp"), address="", agent="")
+        robot = await home.person("robot", tenant="ward", kind="service")
+        _, machine = await home.plugin.sessions.begin(robot, aal=1, amr=(), address="", agent="")
+        await home.settings("ward", mfa="required")
+        assert not await home.alive(weak, "ward")
+        assert await home.alive(elsewhere, "other")
+        assert await home.alive(strong, "ward")
+        assert await home.alive(machine, "ward")
+        assert (await home.sign_in(tenant="ward")).enrol
 
 
 async def test_a_host_leads_to_one_tenant() -> None:

@@ -214,14 +214,14 @@ class Accounts:
         following = rows[limit - 1]["name_key"] if 0 < limit < len(rows) else ""
         return [_account(row) for row in rows[:limit]], following, int(count["n"]) if count is not None else 0
 
-    async def holders(self, tenant: str, role: str, tx: Queries | None = None) -> list[str]:
-        """The ids of people whose accounts are active and hold a role, through a group too. Machines do not count."""
+    async def holders(self, tenant: str, role: str, tx: Queries | None = None, *, machines: bool = False) -> list[str]:
+        """The ids of people whose accounts are active and hold a role, through a group too; of `machines` as well if asked."""
         pattern = "%" + msgspec.json.encode(role).decode() + "%"
         rows = await (tx or self._db).fetch(
-            "SELECT id FROM accounts WHERE tenant = ? AND kind = 'user' AND state = 'active' AND (roles LIKE ? OR id IN"
-            " (SELECT m.account FROM memberships m JOIN groups g ON g.tenant = m.tenant AND g.id = m.group_id"
+            "SELECT id FROM accounts WHERE tenant = ? AND kind IN ('user', ?) AND state = 'active' AND (roles LIKE ? OR"
+            " id IN (SELECT m.account FROM memberships m JOIN groups g ON g.tenant = m.tenant AND g.id = m.group_id"
             " WHERE m.tenant = ? AND g.roles LIKE ?))",
-            (tenant, pattern, tenant, pattern),
+            (tenant, "service" if machines else "user", pattern, tenant, pattern),
         )
         return [row["id"] for row in rows]
 

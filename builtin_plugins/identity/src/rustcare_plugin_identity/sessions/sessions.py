@@ -149,6 +149,15 @@ class Sessions:
         )
         return [one for one in map(session_of, rows) if self.alive(one)]
 
+    async def at_level(self, tenant: str, aal: int) -> list[str]:
+        """The ids of the sessions of people in a tenant that have reached this level and no more, without those within them."""
+        rows = await self._db.fetch(
+            "SELECT s.id AS id FROM sessions s JOIN accounts a ON a.tenant = s.tenant AND a.id = s.account"
+            " WHERE s.tenant = ? AND s.ended = 0 AND s.aal = ? AND s.parent = '' AND a.kind = 'user' ORDER BY s.id",
+            (tenant, aal),
+        )
+        return [row["id"] for row in rows]
+
     # changing
 
     async def raise_aal(self, id: str, aal: int, amr: Sequence[str]) -> tuple[Session, str]:
