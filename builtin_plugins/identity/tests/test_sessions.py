@@ -9,6 +9,7 @@ import pytest
 from rustcare_plugin_identity.sessions.devices import clean_name, device_name
 from rustcare_plugin_identity.sessions.model import digest_of
 from rustcare_plugin_identity.sessions.sessions import Sessions
+from rustcare_plugin_identity.tokens.refresh import family_of
 from rustcare_sdk.contracts import identity
 from rustcare_sdk.errors import RustCareError
 from rustcare_sdk.testing import PluginHarness
@@ -263,6 +264,21 @@ async def test_ending_all_but_one_leaves_that_one_and_what_hangs_on_it() -> None
         for token in (tokens[other.id], loose):
             with pytest.raises(RustCareError):
                 await h.request(identity.TOKEN_REFRESH, identity.RefreshRequest(token), principal="")
+
+
+async def test_who_keeps_a_session_of_tokens_keeps_the_one_that_it_came_of() -> None:
+    """A program that signs out everywhere else with its token can still refresh it."""
+    async with identity_plugin() as h:
+        ann = await person(h)
+        session, credential = await signed_in(h, ann)
+        _, other = await signed_in(h, ann)
+        asked = identity.IssueRequest(refresh=True, session=session.id)
+        issued = await h.request(identity.TOKEN_ISSUE, asked, principal=ann.principal)
+        keep = identity.RevokeRequest(keep=family_of(issued.refresh_token))
+        assert (await h.request(identity.SESSION_REVOKE, keep, principal=ann.principal)).sessions == 1
+        await h.request(identity.TOKEN_REFRESH, identity.RefreshRequest(issued.refresh_token), principal="")
+        await authenticated(h, credential)
+        await refused(h, other)
 
 
 async def test_ending_all_ends_tokens_of_no_session_too() -> None:

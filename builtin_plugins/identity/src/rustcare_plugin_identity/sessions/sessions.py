@@ -297,10 +297,12 @@ class Sessions:
                 "SELECT * FROM sessions WHERE tenant = ? AND account = ? AND ended = 0", (tenant, account)
             )
         found = [session_of(row) for row in rows]
+        # Who asks with a token keeps the session that it came of too, or there would be nothing to refresh.
+        kept = next((one.parent or one.id for one in found if keep and one.id == keep), keep)
         ended = [
             one
             for one in found
-            if (not account or one.account == account) and not (keep and keep in (one.id, one.parent))
+            if (not account or one.account == account) and not (kept and kept in (one.id, one.parent))
         ]
         if not session:
             # A device that was approved and has not come for its tokens would begin a session after this.
