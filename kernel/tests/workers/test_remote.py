@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from rustcare_kernel.accounting import Accounting
+from rustcare_kernel.bus import Bus
 from rustcare_kernel.subscription import Confirmation
 from rustcare_kernel.workers import _frames as frames
 from rustcare_kernel.workers._link import Link
 from rustcare_kernel.workers._remote import RemoteSubscription
 from rustcare_sdk.message import Call, Message
-
-from ..support import World, on
+from rustcare_sdk.plugin import Handler
 
 
 async def test_each_publisher_waits_on_its_own_account() -> None:
     """A worker is overdue for the event that it has not confirmed, not for one before it that lay in the same memory."""
-    world = World()
     message = Message("news.x", 1, "acme.back", Call())
     link = Link(frames.FROM_WORKER, lambda frame: None, lambda error: None)
-    sent: list[Any] = []
-    subscription = RemoteSubscription(world.bus, on("news.>"), "acme.front", link, lambda message: len(sent))
+    bus = Bus(Accounting())
+    subscription = RemoteSubscription(bus, Handler("subscribe", "news.>"), "acme.front", link, lambda message: 1)
     subscription.paused = True
     subscription.put(Confirmation(message, 1))
     assert not subscription.overdue(0.0, 2.0)
