@@ -245,6 +245,19 @@ async def test_it_ends_early_with_the_tokens_that_were_made_under_it() -> None:
             assert await code_of(refused) == "identity.refresh-refused"
 
 
+async def test_it_is_over_when_its_session_is_and_may_be_reviewed() -> None:
+    """Who signs out has no emergency any more; another one, in another session, goes on."""
+    async with identity_plugin() as h:
+        ann, auditor = await person(h), await person(h, "aud", ["auditor"])
+        session, _ = await signed_in(h, ann, aal=2)
+        other, credential = await signed_in(h, ann, aal=2)
+        made, still = await break_glass(h, ann.principal, session.id), await break_glass(h, ann.principal, other.id)
+        await h.request(identity.SESSION_REVOKE, identity.RevokeRequest(session=session.id), principal=ann.principal)
+        assert (await review(h, auditor.principal, made.id, "justified")).ended
+        assert await code_of(review(h, auditor.principal, still.id, "justified")) == "identity.elevation-invalid"
+        assert (await caller_of(h, credential)).purpose == "BTG"
+
+
 async def test_a_delegate_acts_for_the_other_with_what_was_given_and_nothing_else() -> None:
     """Who acts is the principal, for whom is `on_behalf`; both are in tokens too."""
     async with identity_plugin() as h:

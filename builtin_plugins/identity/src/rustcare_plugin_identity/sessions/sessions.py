@@ -342,6 +342,11 @@ class Sessions:
             [(now, clean_name(reason), one.id) for one in sessions],
         )
         await tx.execute_many("UPDATE families SET ended = ? WHERE id = ?", [(now, one.id) for one in sessions])
+        # An emergency access is of one session: it is over with it, and may be reviewed.
+        await tx.execute_many(
+            "UPDATE elevations SET ended = ? WHERE tenant = ? AND account = ? AND session = ? AND ended = 0 AND ends > ?",
+            [(now, one.tenant, one.account, one.id, now) for one in sessions],
+        )
 
     async def purge(self) -> int:
         """Take away what ended long ago; how many sessions."""
