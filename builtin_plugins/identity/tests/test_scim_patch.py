@@ -73,6 +73,19 @@ def test_add_sets_extends_and_merges() -> None:
     assert patch(op("ADD", "NAME.familyname", "King"))["name"]["familyName"] == "King"
 
 
+def test_a_part_of_nothing_is_taken_away_and_the_others_stay() -> None:
+    """`null` for a part of a complex attribute is for that part; for all of them, or for the whole, the attribute goes."""
+    assert patch(op("replace", "name", {"givenName": None}))["name"] == {"familyName": "Lovelace"}
+    assert patch(op("replace", "name", {"givenName": None, "middleName": "K"}))["name"] == {
+        "familyName": "Lovelace",
+        "middleName": "K",
+    }
+    assert patch(op("replace", "name", {"unknown": "x"}))["name"] == USER["name"]
+    for whole in (None, {}, {"givenName": None, "familyName": None}):
+        assert "name" not in patch(op("replace", "name", whole))
+    assert patch(op("add", "name", {"givenName": None})) == USER
+
+
 def test_a_new_primary_value_is_the_only_one() -> None:
     """RFC 7644, section 3.5.2: when a value becomes primary, the one before it no longer is."""
     added = patch(op("add", "emails", [{"value": "o@b.org", "primary": True}]))["emails"]

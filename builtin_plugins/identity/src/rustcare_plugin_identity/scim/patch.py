@@ -173,11 +173,15 @@ class _Target:
     def _set_attribute(self, verb: str, holder: Resource, attribute: Attribute, value: Any) -> None:
         value = alone(attribute, value)
         made = attribute_value(attribute, value)
+        have = holder.get(attribute.name)
         if made is None:
-            if verb == "replace":
+            if verb == "replace" and isinstance(value, dict) and value and isinstance(have, dict):
+                self._clear_nulls(have, attribute, value)  # some of its parts, not the whole
+                if not have:
+                    self._drop(holder, attribute)
+            elif verb == "replace":
                 self._drop(holder, attribute)
             return
-        have = holder.get(attribute.name)
         if attribute.multi and verb == "add":
             have = holder.setdefault(attribute.name, [])
             have.extend(merged(attribute, have, made))
