@@ -184,3 +184,20 @@ def test_a_shell_completes_commands_and_options(words: str, found: list[str]) ->
     env = {"_RUSTCARE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
     done = rustcare(env=env)
     assert (done.returncode, done.stdout.split()) == (0, found)
+
+
+@pytest.mark.parametrize("name", [("up", "--bare"), ("fhir", "export")])
+def test_a_store_that_is_none_is_wrong_usage(name: tuple[str, ...], tmp_path: Path) -> None:
+    """It is told before a kernel starts without its data, and not repeated: it may be an address with a password."""
+    done = rustcare(*name, "--store", "postgres://ada:secret@db/x", cwd=tmp_path, env={"RUSTCARE_DATA": tmp_path / "d"})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "postgresql://" in done.stderr
+    assert "secret" not in done.stderr
+    assert not (tmp_path / "d").exists()
+
+
+def test_usage_has_one_pair_of_brackets_for_what_may_be_left_out() -> None:
+    """`[PATH]`, not `[[PATH]]`."""
+    for name in command_names():
+        usage = CliRunner().invoke(app, [*name.split(), "--help"]).output.partition("\n\n")[0]
+        assert "[[" not in usage, usage

@@ -220,6 +220,7 @@ def test_limits_are_told_as_what_they_are(url: str, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("secret-1")
     shown = rustcare("benchmark", "/limited", "--url", url, "-r", "50", "--key-file", key)
+    assert shown.returncode == 1, "where nothing is answered well, nothing was measured"
     assert "429: 50" in shown.stdout
     assert "rate limit" in shown.stdout
 

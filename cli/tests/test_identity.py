@@ -269,4 +269,5 @@ def test_accounts_move_in_bulk(data: Path, tmp_path: Path) -> None:
     assert len(run(data, "user", "list", "--tenant", "new", "-n", "3")) == 3
     assert [item["name"] for item in run(data, "user", "list", "--tenant", "new", "-q", "user4")] == ["user4"]
     assert failed(data, "user", "import", file, "--tenant", "new").startswith("identity.")
+    assert failed(data, "user", "import", "-", "--tenant", "new") == "cli.failed", "an empty file is a mistake"
     assert run(data, "user", "import", file, "--tenant", "new", "--update")["updated"] == 5

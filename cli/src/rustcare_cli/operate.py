@@ -289,7 +289,7 @@ def revoke(
 
 
 def caps(
-    plugin: Annotated[str | None, typer.Argument(metavar="[ID]", help="The plugin's id.", show_default=False)] = None,
+    plugin: Annotated[str | None, typer.Argument(metavar="ID", help="The plugin's id.", show_default=False)] = None,
     diff: Annotated[
         tuple[str, str] | None,
         typer.Option("--diff", metavar="OLD NEW", help="Compare two packages, or a plugin's id with one."),

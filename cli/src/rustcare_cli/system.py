@@ -51,9 +51,18 @@ def up(
     from . import serving
 
     _check_level(log_level)
+    _check_store(store)
     serving.run(
         data, store=store, workers=workers, bare=bare, http=http, log_level=log_level, yes=yes, full=full, json=json
     )
+
+
+def _check_store(store: str) -> None:
+    """Raises BadParameter for a store that is none. Its text is not repeated: there may be a password in it."""
+    if store != "sqlite" and not store.startswith("postgresql://"):
+        raise typer.BadParameter(
+            "expected sqlite, or an address that begins with postgresql://, got something else", param_hint="--store"
+        )
 
 
 def _check_level(level: str) -> None:
@@ -152,7 +161,7 @@ def _wait_unlocked(data: Path) -> None:
 
 def export(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="A kernel's data folder, in use or not.", show_default=False)
+        Path | None, typer.Argument(metavar="DIR", help="A kernel's data folder, in use or not.", show_default=False)
     ] = None,
     types: Annotated[
         list[str] | None, typer.Option("--type", help="Only resources of this type; may be given more than once.")
@@ -171,6 +180,7 @@ def export(
     from ._client import SERVER, connect
     from ._errors import CommandFailed
 
+    _check_store(store)
     folder = folder if folder is not None else DEFAULT_DATA
     if SERVER.get() is None and not (folder / "kernel.sqlite3").is_file():
         raise CommandFailed(

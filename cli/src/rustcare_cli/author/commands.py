@@ -11,7 +11,7 @@ from rustcare_cli._options import Json
 
 __all__ = ["build", "check", "dev", "new", "run_tests"]
 
-Folder = Annotated[Path, typer.Argument(metavar="[DIR]", help="The plugin's folder.", show_default=False)]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The plugin's folder.", show_default=False)]
 HERE = Path(".")
 
 
@@ -84,7 +84,7 @@ def build(
 def run_tests(
     folder: Folder = HERE,
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[-- PYTEST OPTIONS]", help="Passed on to pytest.", show_default=False)
+        list[str] | None, typer.Argument(metavar="-- PYTEST OPTIONS", help="Passed on to pytest.", show_default=False)
     ] = None,
     json: Json = False,
 ) -> None:

@@ -43,6 +43,10 @@ def import_users(
         lines = read_in(source, hint="import it in parts").decode("utf-8")
     except UnicodeDecodeError:
         raise CommandFailed("Expected UTF-8", address=str(source or "standard input")) from None
+    if not lines.strip():
+        raise CommandFailed(
+            "Expected lines as `rustcare user export` writes them, got none", address=str(source or "-")
+        )
     with asking(data, tenant) as ask, busy("Importing"):
         found = ask("identity.account.import", lines=lines, update=update, check=check)
     if json:

@@ -117,7 +117,7 @@ def _service(ask: Any, name: str, roles: list[str]) -> None:
 
 def list_keys(
     account: Annotated[
-        str, typer.Argument(metavar="[ACCOUNT]", help="Whose; of the whole tenant if not given.", show_default=False)
+        str, typer.Argument(metavar="ACCOUNT", help="Whose; of the whole tenant if not given.", show_default=False)
     ] = "",
     tenant: OfTenant = "default",
     data: Data = DEFAULT_DATA,

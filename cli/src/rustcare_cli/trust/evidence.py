@@ -19,7 +19,7 @@ __all__ = ["export", "prove", "verify"]
 
 def prove(
     index: Annotated[
-        int | None, typer.Argument(metavar="[INDEX]", help="Prove that this entry is in the log.", show_default=False)
+        int | None, typer.Argument(metavar="INDEX", help="Prove that this entry is in the log.", show_default=False)
     ] = None,
     patient: Annotated[
         str,
