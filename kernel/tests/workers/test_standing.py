@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .kit import Line, Office, office
+from .kit import Line, Office, front, office
 
 FOREVER = 1e18
 NORTH = {"tenant": "north", "principal": "dr-a"}
@@ -103,3 +103,21 @@ async def test_a_process_that_lies_about_itself_is_ended(tmp_path: Path) -> None
         assert sum(row.calls for row in desk.kernel.accounting.rows("acme.back")) < 1_000_000
         assert desk.kernel.logs("acme.back")[-1]["event"] != "it was not me"
         assert (await desk.kernel.publish("news.x", 1, confirm=True)).receivers == 3  # type: ignore[union-attr]
+
+
+async def test_a_worker_that_takes_no_descriptors_holds_up_nobody(tmp_path: Path) -> None:
+    """Sockets that are asked for and not fetched are refused after a few; the primary goes on, and so does the worker."""
+    async with office(tmp_path, workers=1, log_level="silent") as desk:
+        line = await desk.line()
+        listen = {"frame": "Listen", "fields": ["ID", "acme.front", "127.0.0.1", 0]}
+        room = int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text())
+        answers = [await code(line, **listen) for _ in range(room + 10)]
+        assert set(answers) == {"", "worker.link-broken"}
+        assert await line.ask("back.echo", 1) == 1
+        before = await line.do("files")
+        await desk.kernel.upgrade(front("2.0.0"), consent=True)
+        await desk.kernel.converged()
+        assert desk.kernel.workers()[0].missing == ()
+        line = await desk.line()
+        assert (await line.raw("pid"))["version"] == "2.0.0"
+        assert await line.do("files") <= before + 2, "what nobody waited for is closed"

@@ -20,7 +20,7 @@ from rustcare_sdk.message import NO_HEADERS, Message
 from rustcare_sdk.plugin import Handler
 
 from rustcare_kernel.bus import Bus
-from rustcare_kernel.errors import ListenerUnknown, WorkerLost
+from rustcare_kernel.errors import LinkBroken, ListenerUnknown, WorkerLost
 from rustcare_kernel.subscription import Confirmation, Entry
 
 from . import _frames as frames
@@ -58,6 +58,7 @@ class Attendant:
         self.link = Link(frames.FROM_WORKER, self._received, self._lost)
         self._pool = pool
         self._bus = bus
+        doors.setblocking(False)  # a worker that does not read must not hold up this process
         self._doors = doors
         self._told: dict[int, float] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
@@ -186,7 +187,13 @@ class Attendant:
                 address=f"{frame.host}:{frame.port}",
             )
         with handle:
-            socket.send_fds(self._doors, [frame.id.to_bytes(8, "little")], [handle.fileno()])
+            try:
+                socket.send_fds(self._doors, [frame.id.to_bytes(8, "little")], [handle.fileno()])
+            except BlockingIOError:
+                raise LinkBroken(
+                    f"worker {self.number} does not take the descriptors that it asked for",
+                    hint="its plugin asks for more of them than it waits for",
+                ) from None
         return b""
 
     # events for it

@@ -23,6 +23,7 @@ from rustcare_kernel.accounting import Accounting, Counted
 from rustcare_kernel.calls import FOREVER
 from rustcare_kernel.catalog import Entry
 from rustcare_kernel.context import PluginContext
+from rustcare_kernel.errors import LinkBroken
 from rustcare_kernel.grants import Grants
 from rustcare_kernel.lifecycle import Snapshot, Supervisor
 from rustcare_kernel.loader import Loader
@@ -77,7 +78,9 @@ class Node:
     def __init__(self, doors: socket.socket) -> None:
         self.link = Link(frames.FROM_PRIMARY, self._received, self._lost)
         self.stopped = asyncio.Event()
+        doors.setblocking(False)
         self._doors = doors
+        self._asked: dict[int, socket.socket | None] = {}  # listening sockets, by the request for each
         self._accounting = Accounting()
         self._grants = Grants(self._accounting)
         self._logs = _Logs(self.link)
@@ -279,16 +282,40 @@ class Node:
 
     def _dress(self, context: PluginContext, manifest: Manifest) -> None:
         async def obtain(host: str, port: int) -> socket.socket:
-            id = self.link.ticket()
-            await self.link.answer(frames.Listen(id, context.plugin.id, host, port), FOREVER)
-            while True:  # it was sent before the answer; one that nobody waits for any more may be before it
-                sent, handles, _, _ = socket.recv_fds(self._doors, 8, 1)
-                found = socket.socket(fileno=handles[0])
-                if int.from_bytes(sent, "little") == id:
-                    return found
-                found.close()
+            return await self._obtain(context.plugin.id, host, port)
 
         context.obtain = obtain
+
+    async def _obtain(self, plugin: str, host: str, port: int) -> socket.socket:
+        self._take_doors()  # what was sent for somebody who gave up makes room
+        id = self.link.ticket()
+        self._asked[id] = None
+        try:
+            await self.link.answer(frames.Listen(id, plugin, host, port), FOREVER)
+            self._take_doors()  # it was sent before the answer
+            found = self._asked[id]
+            if found is None:
+                raise LinkBroken(f"the descriptor of {host}:{port} did not come")
+            self._asked[id] = None
+            return found
+        finally:
+            left = self._asked.pop(id)
+            if left is not None:
+                left.close()
+
+    def _take_doors(self) -> None:
+        """Take in all descriptors that have come; those that nobody waits for any more are closed."""
+        while True:
+            try:
+                sent, handles, _, _ = socket.recv_fds(self._doors, 8, 1)
+            except BlockingIOError:
+                return
+            found = socket.socket(fileno=handles[0])
+            id = int.from_bytes(sent, "little")
+            if id in self._asked:
+                self._asked[id] = found
+            else:
+                found.close()
 
     # what was counted
 
