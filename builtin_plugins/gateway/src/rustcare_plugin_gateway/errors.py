@@ -139,7 +139,7 @@ class Unauthenticated(Refused):
 
     Args:
         error: the word of RFC 6750 for it (`invalid_token`, `invalid_request`), empty when there was no credential.
-        again: the same credential was refused a moment ago: whoever sends it is not guessing.
+        again: the same credential was refused within the last minute: whoever sends it is not guessing.
     """
 
     code = "gateway.unauthenticated"

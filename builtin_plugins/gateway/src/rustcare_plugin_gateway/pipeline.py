@@ -20,6 +20,7 @@ from rustcare_sdk.message import Call
 
 from .access import AccessLog
 from .answers import Answers
+from .authenticate.cache import digest_of
 from .authorize import ADMIN, Authorizer, admits
 from .cors import Cors, check_origin
 from .credentials import Credential, Finder
@@ -318,15 +319,16 @@ class Pipeline:
         tenant = "" if claimed is None else claimed.id
         now = _monotonic()
         visit.tenant = claimed or self.tenants.get(self.tenants.fallback)  # whose rules an answer has that refuses
+        # One program that repeats what has ended must not lock out all who share its address: it has an allowance of its own.
+        own = f"{visit.address} {digest_of(credential.value).hex()}"
         over = self.limits.exhausted(failures, tenant, "", visit.address, now)
+        over = over or self.limits.exhausted(failures, tenant, "", own, now)
         try:
             if over is not None:
                 raise _limited(over.retry)
             return await self.credentials.authenticate(credential.kind, credential.value, tenant, visit.address)
         except Unauthenticated as error:
-            # One program that repeats what has expired must not lock out all who share its address.
-            if not error.again:
-                self.limits.take(failures, tenant, "", visit.address, now)
+            self.limits.take(failures, tenant, "", own if error.again else visit.address, now)
             if entry is None or not entry.public:
                 raise
             visit.denied = error

@@ -63,7 +63,7 @@ async def test_a_refusal_is_remembered_for_a_while(door: Opened) -> None:
     assert len(door.authenticator._refused) == 1
     second = await refused(door, "token", token)
     assert (second.message, second.again) == (first.message, True)
-    door.advance(61)
+    door.advance(61)  # both its refusal and that it was met are forgotten
     third = await refused(door, "token", token)
     assert (third.message, third.again) == (first.message, False)
 

@@ -50,6 +50,7 @@ _REFUSED_BY_IDENTITY = "identity.credential-refused"
 #: Seconds for which a session that does not exist is remembered as that. Keys and certificates are not: one that was refused
 #: may be created, or bound, in the next moment.
 _KEEP_SESSION = 2.0
+_MET = 60.0  # seconds for which a credential that was refused is known as one that is repeated
 
 
 class Authenticator:
@@ -75,6 +76,7 @@ class Authenticator:
         self._steady = steady
         self._cache = Cache(int(config["tokens"]["cache"]), clock)
         self._refused = Refused(_REFUSED_KEPT, clock)
+        self._met = Refused(_REFUSED_KEPT, clock)  # what was refused, to be looked at again, but no guess any more
         self._revoked = Revoked(_REVOKED_KEPT, clock)
         self._revisions = Revisions()
         self._issuers = Issuers(ctx, config["tokens"], steady, self._keys_gone)
@@ -107,6 +109,7 @@ class Authenticator:
         await self._issuers.close()
         self._cache.clear()
         self._refused.clear()
+        self._met.clear()
 
     async def _follow(self) -> None:
         while True:
@@ -146,8 +149,10 @@ class Authenticator:
                 return await self._by_token(credential, digest)
             return await self._by_identity(kind, credential, digest, tenant, address)
         except TokenRefused as error:
+            again = self._met.get(key) is not None
+            self._met.put(key, "", _MET)
             self._refused.put(key, str(error), error.keep)
-            raise _unauthenticated(str(error)) from None
+            raise _unauthenticated(str(error), again) from None
 
     async def _by_token(self, credential: str, digest: bytes) -> Caller:
         if not credential.isascii():
