@@ -8,6 +8,7 @@ import jwt
 import pytest
 from rustcare_plugin_identity.tokens.jose import thumbprint
 from rustcare_plugin_identity.tokens.signing_keys import SigningKeys
+from rustcare_plugin_identity.tokens.vault import Vault
 from rustcare_sdk.contracts import crypto, identity
 from rustcare_sdk.errors import RustCareError, ServiceError
 from rustcare_sdk.testing import PluginHarness
@@ -96,6 +97,26 @@ async def test_rotating_at_once_makes_every_token_of_the_old_key_worthless() -> 
         parts = jwt.api_jws.PyJWS().decode_complete(token, options={"verify_signature": False})
         signed = token.rpartition(".")[0].encode()
         assert not await keys_of(h).verify(parts["header"], signed, parts["signature"])
+
+
+async def test_keys_of_an_algorithm_that_is_configured_no_more_go_when_their_tokens_have() -> None:
+    """Nobody could turn them over any more; when the algorithm comes back, it comes with another key."""
+    keyring = IdentityKeyring()
+    async with identity_plugin(keyring=keyring) as h:
+        (before,) = [key["kid"] for key in keys_of(h).jwks() if key["alg"] == "ES256"]
+        ctx = h.plugin.ctx
+        only = SigningKeys(h.database, Vault(ctx.request), h.plugin.time, algorithms=("EdDSA",))  # type: ignore[attr-defined]
+        await only.open()
+        h.advance(3_659)
+        assert await only.turn() is False
+        assert before in {key["kid"] for key in only.jwks()}
+        h.advance(1)
+        assert await only.turn() is True
+        assert [key["alg"] for key in only.jwks()] == ["EdDSA"]
+        assert keyring.keys["identity-token-es256"].versions[0] is None
+        await h.restart()
+        (after,) = [key["kid"] for key in keys_of(h).jwks() if key["alg"] == "ES256"]
+        assert after != before
 
 
 async def test_no_old_key_stays_when_the_keyring_fails_in_the_middle() -> None:

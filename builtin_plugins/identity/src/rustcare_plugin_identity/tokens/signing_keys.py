@@ -65,10 +65,12 @@ class SigningKeys:
         self._overlap = overlap
         self._linger = linger
         self._keys: list[SigningKey] = []
+        self._opened = 0.0
         self._turn = asyncio.Lock()
 
     async def open(self) -> None:
         """Read the keys, and make the first of each algorithm. Raises what the keyring raises."""
+        self._opened = self._time()
         rows = await self._db.fetch("SELECT * FROM signing_keys ORDER BY signs, kid")
         self._keys = [SigningKey(**{**row, "jwk": msgspec.json.decode(row["jwk"])}) for row in rows]
         for algorithm in self.algorithms:
@@ -165,7 +167,19 @@ class SigningKeys:
                     if successor.signs + self._linger <= self._time():
                         await self._drop([key])
                         changed = True
-            return changed
+            return await self._drop_strays() or changed
+
+    async def _drop_strays(self) -> bool:
+        """Of an algorithm that is configured no more, the keys go as soon as no token of theirs can be left."""
+        strays = [key for key in self._keys if key.algorithm not in self.algorithms]
+        if not strays or self._opened + self._linger > self._time():
+            return False
+        for name in dict.fromkeys(key.name for key in strays):
+            await self._vault.rotate(
+                name
+            )  # the primary version is not destroyed: it is there should the algorithm return
+        await self._drop(strays)
+        return True
 
     async def run(self, changed: Callable[[], Any], failed: Callable[[RustCareError], None]) -> None:
         """`turn`, for ever; `changed` is awaited when the JWKS has changed."""
