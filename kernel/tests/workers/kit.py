@@ -41,6 +41,7 @@ class Front(Plugin):
         self.seen = []
         self.held = None
         self.kept = None
+        self.link = None
 
     async def start(self):
         {start}
@@ -171,7 +172,9 @@ class Front(Plugin):
             import gc, msgspec
             from rustcare_kernel.workers import _frames as frames
             from rustcare_kernel.workers._link import Link
-            link = next(found for found in gc.get_objects() if isinstance(found, Link))
+            if self.link is None:
+                self.link = next(found for found in gc.get_objects() if isinstance(found, Link))
+            link = self.link
             kind = getattr(frames, command["frame"])
             said = [link.ticket() if field == "ID" else field for field in command["fields"]]
             frame = msgspec.convert([kind.__struct_config__.tag, *said], kind)

@@ -110,8 +110,7 @@ async def test_a_worker_that_takes_no_descriptors_holds_up_nobody(tmp_path: Path
     async with office(tmp_path, workers=1, log_level="silent") as desk:
         line = await desk.line()
         listen = {"frame": "Listen", "fields": ["ID", "acme.front", "127.0.0.1", 0]}
-        room = int(Path("/proc/sys/net/unix/max_dgram_qlen").read_text())
-        answers = [await code(line, **listen) for _ in range(room + 10)]
+        answers = [await code(line, **listen) for _ in range(500)]
         assert set(answers) == {"", "worker.link-broken"}
         assert await line.ask("back.echo", 1) == 1
         before = await line.do("files")
