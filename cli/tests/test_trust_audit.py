@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rustcare_cli._render import table
+from rustcare_cli.trust.entries import COLUMNS, _cells
 from rustcare_kernel.control import ControlClient
 
 from cli.tests.helpers import ENVIRONMENT, command, running_kernel, rustcare, rustcare_json
@@ -240,3 +242,10 @@ def test_retention(data: Path, tmp_path: Path) -> None:
     assert rustcare_json("audit", "search", "--patient", "Patient/zoe", "--data", data)["rows"] == []
     beyond = ("audit", "retention", "prune", "--before", "1000000", "--reason", "x", "--yes", "--data", data)
     assert rustcare_json(*beyond, code=1)["error"]["code"].startswith("audit.")
+
+
+def test_an_index_is_shown_as_it_is_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a list shows can be given to `audit show`: an index is a name, and has no commas."""
+    row = {"index": 1234567, "entry": {"time": 0, "kind": "fact"}}
+    table(COLUMNS, [_cells(row), _cells({**row, "pruned": True})])
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == ["1234567", "1234567"]

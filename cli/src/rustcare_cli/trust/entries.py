@@ -68,11 +68,11 @@ def _cells(row: dict[str, Any]) -> tuple[Any, ...]:
     """An entry in one line."""
     entry = row["entry"]
     if row.get("pruned"):
-        return (row["index"], "", "", "disposed of", "", "", "")
+        return (str(row["index"]), "", "", "disposed of", "", "", "")
     who, what, which = (entry.get(name) or {} for name in ("who", "what", "which"))
     outcome = row.get("outcome", "") + (f" ({row['code']})" if row.get("code") else "")
     return (
-        row["index"],
+        str(row["index"]),
         instant(entry.get("time")),
         entry.get("kind", ""),
         what.get("action") or what.get("capability", ""),
@@ -161,7 +161,7 @@ def show(index: Index, data: Data = DEFAULT_DATA, json: Json = False) -> None:
     names = ("", "time", "kind", "action", "who", "about", "outcome")
     pairs = [(name, cell) for name, cell in zip(names, _cells(row), strict=True) if name and cell != ""]
     if row.get("outcome_index", -1) >= 0:
-        pairs.append(("outcome stands in", row["outcome_index"]))
+        pairs.append(("outcome stands in", str(row["outcome_index"])))
     say(f"entry {index}", "bold")
     fields(pairs)
     say(json_.dumps(row["entry"], ensure_ascii=False, indent=2))
