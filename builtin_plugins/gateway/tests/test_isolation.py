@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import httpx
 import pytest
@@ -30,11 +31,14 @@ REQUESTS = st.fixed_dictionaries(
         "method": st.sampled_from(["GET", "POST", "HEAD", "OPTIONS", "DELETE"]),
         "path": st.sampled_from(["/data/7", "/data", "/open", "/page", "/system", "/auth/check", "/nowhere", "/"]),
         "prefix": st.sampled_from(["", "/t/north", "/t/south", "/t/default", "/t/nowhere", "/t/", "/t/north/t/south"]),
-        "host": st.sampled_from(["localhost", "north.example.org", "south.example.org:8080", "NORTH.example.org", "x"]),
+        "host": st.sampled_from(
+            ["localhost", "north.example.org", "south.example.org:8080", "NORTH.example.org", "south.example.org.", "x"]
+        ),
         "header": st.sampled_from([None, "north", "south", "default", "nowhere", "", "north,south"]),
         "who": st.sampled_from(["", "north-reader", "south-reader", "north-admin", "default-admin", "stranger"]),
-        "forwarded": st.sampled_from([None, "north.example.org", "south.example.org"]),
-        "target": st.sampled_from([None, "/t/north/x", "/t/south/x"]),
+        "forwarded": st.sampled_from([None, "north.example.org", "south.example.org", "South.example.org.:443"]),
+        "target": st.sampled_from([None, "/t/north/x", "/t/south/x", "/t/%73outh/x", "/t/south/../north/x"]),
+        "other": st.sampled_from([None, "http://south.example.org/x", "/t/south/x"]),
     }
 )
 
@@ -72,6 +76,8 @@ async def check(gate: Gate, client: httpx.AsyncClient, asked: dict[str, Any]) ->
         headers["x-forwarded-host"] = asked["forwarded"]
     if asked["target"] is not None:
         headers["x-original-uri"] = asked["target"]
+    if asked["other"] is not None:
+        headers["x-original-url"] = asked["other"]
     answer = await gate.ask(
         asked["method"], asked["prefix"] + asked["path"], who=asked["who"], headers=headers, client=client
     )
@@ -88,6 +94,13 @@ async def check(gate: Gate, client: httpx.AsyncClient, asked: dict[str, Any]) ->
     others = {name for name in NAMES if name != mine}
     if answer.status_code < 300 and asked["method"] in ("GET", "POST") and asked["path"] not in ("/open",):
         named = {asked["header"], *(name for name in NAMES if f"/t/{name}/" in asked["prefix"] + "/")}
+        hosts = [asked["host"]]
+        if asked["path"] == "/auth/check":  # what counts there is what is asked about
+            url = urlsplit(asked["other"] or "")
+            hosts = [next((one for one in (asked["forwarded"], url.netloc) if one), asked["host"])]
+            paths = [unquote(one) for one in (asked["target"], url.path) if one]
+            named |= {name for name in NAMES for path in paths if path.startswith(f"/t/{name}/")}
+        named |= {name for name in NAMES for host in hosts if host.lower().startswith(f"{name}.example.org")}
         assert not (named & others), asked
     assert answer.status_code < 500
 
