@@ -104,3 +104,18 @@ async def test_what_a_command_does_is_tied_to_it(tmp_path: Path, desk: Board) ->
         (operation,) = [row for row in rows if row["action"] == "plugin.disable"]
         assert json.loads(operation["details"])["within"] == command["id"]
         assert operation["principal"] == command["principal"]
+
+
+async def test_uses_of_a_plugin_that_is_installed_again_are_all_counted(tmp_path: Path, desk: Board) -> None:
+    """What is on record as used is what was used, also when a plugin goes and comes back and does more than before."""
+    async with quiet(tmp_path) as kernel:
+        await kernel.install(recorder(), consent=True)
+        for uses in (2, 7):
+            await kernel.install(package(), consent=True)
+            for _ in range(uses):
+                await kernel.request("sample.ask")
+            await kernel.remove("acme.sample")
+        await kernel.have_on_record()
+        rows = [row for row in await kernel.request("recorder.entries") if row["action"] == "capability.used"]
+        counted = [use for row in rows for use in json.loads(row["details"])["rows"] if use[0] == "acme.sample"]
+        assert sum(count for *_, use, count, _ in counted if use.startswith("bus:serve")) == 9

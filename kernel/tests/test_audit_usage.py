@@ -35,3 +35,16 @@ def test_the_uses_of_many_tenants_fit_into_entries() -> None:
     told = usage.take(frozenset())
     assert max(len(msgspec.json.encode(details)) for details in told) < 60_000
     assert sum(len(details["rows"]) for details in told) == 10_000
+
+
+def test_a_plugin_that_is_installed_again_is_counted_from_nothing() -> None:
+    """However often it used something before it was removed: every use after that is told."""
+    accounting = Accounting()
+    usage = Usage(accounting, lambda plugin: "d")
+    accounting.use("acme.one", "north", "clock:read").count += 3
+    usage.take(frozenset())
+    accounting.forget("acme.one")
+    usage.forget("acme.one")
+    accounting.use("acme.one", "north", "clock:read").count += 5
+    (told,) = usage.take(frozenset())
+    assert told["rows"] == [["acme.one", "d", "north", "clock:read", 5, 0]]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .accounting import Accounting
     from .audit.gate import Gate
     from .audit.operations import Operations
+    from .audit.usage import Usage
     from .fleet import Fleet
     from .grants import Grant, Grants
     from .installer import Installer
@@ -73,6 +74,7 @@ class Administration(ABC):
     _logs: Logs
     _operations: Operations
     _pool: WorkerPool | None
+    _usage: Usage
 
     @abstractmethod
     def plugin(self, plugin_id: str) -> PluginStatus:
@@ -278,6 +280,7 @@ class Administration(ABC):
             self._fleet.drop(plugin_id)
             await asyncio.to_thread(self._loader.blobs.gc, self._kept_digests())
             self.accounting.forget(plugin_id)
+            self._usage.forget(plugin_id)
             self._logs.forget(plugin_id)
 
     def _kept_digests(self) -> set[str]:

@@ -44,8 +44,6 @@ class Usage:
             uses, denied = known.get(key, (0, 0))
             if count == uses and refused == denied:
                 continue
-            if count < uses or refused < denied:  # removed and installed again meanwhile
-                uses, denied = 0, 0
             plugin, tenant, capability = key
             digest = digests.get(plugin)
             if digest is None:
@@ -63,6 +61,10 @@ class Usage:
             {"from": since, "to": self._since, "rows": rows[start : start + self.ROWS]}
             for start in range(0, len(rows), self.ROWS)
         ]
+
+    def forget(self, plugin: str) -> None:
+        """A plugin is removed, and its counters with it: installed again, it begins at nothing."""
+        self._known = {key: totals for key, totals in self._known.items() if key[0] != plugin}
 
     def is_news(self, plugin: str, capability: str, tenant: str) -> bool:
         """Whether a denial is to be told by itself: the first of its kind in this interval, and not too many."""
