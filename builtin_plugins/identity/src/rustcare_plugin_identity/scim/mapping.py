@@ -17,7 +17,7 @@ from msgspec import Struct
 from rustcare_plugin_identity.accounts import Account, Group
 from rustcare_plugin_identity.accounts.names import folded
 
-from .schemas import GROUPS, USERS, Kind
+from .schemas import GROUPS, USERS, Attribute, Kind
 from .values import Resource
 
 __all__ = [
@@ -37,6 +37,11 @@ _KEY = "scim"
 _UNASSIGNED = "activeUnassigned"
 #: Addresses that are not ASCII as filters compare them, so that the database finds them too; never shown.
 _FOLDED = "emailsFolded"
+
+
+#: What is not kept under that key, since it is the account's own, or is made anew for every answer.
+_OWN = frozenset(("schemas", "id", "meta", "groups", "userName", "displayName", "externalId", "active", "password"))
+_KEPT = {item.name: item for item in USERS.attributes if item.name not in _OWN}
 
 
 class Membership(Struct, frozen=True):
@@ -78,9 +83,8 @@ def user_resource(account: Account, groups: Sequence[Membership], base: str) -> 
     """An account as a user."""
     kept = account.attributes.get(_KEY)
     resource: Resource = {"schemas": [USERS.core.id], "id": account.id}
-    stored: Resource = copy.deepcopy(kept) if isinstance(kept, dict) else {}
-    unassigned = stored.pop(_UNASSIGNED, None)
-    stored.pop(_FOLDED, None)
+    stored = _usable(kept) if isinstance(kept, dict) else {}
+    unassigned = kept.get(_UNASSIGNED) if isinstance(kept, dict) else None
     if account.external_id:
         resource["externalId"] = account.external_id
     resource["userName"] = account.name
@@ -106,6 +110,31 @@ def user_resource(account: Account, groups: Sequence[Membership], base: str) -> 
     return _with_meta(USERS, account.id, resource, account.version, account.created, account.updated, base)
 
 
+def _usable(kept: dict[str, Any]) -> Resource:
+    """What is kept of a user, as far as it has the form that the schema gives it: an import may have brought anything."""
+    found: Resource = {}
+    for name, value in kept.items():
+        if name in _KEPT:
+            if _fits(_KEPT[name], value):
+                found[name] = copy.deepcopy(value)
+            continue
+        extension = USERS.extension(name)
+        if extension is not None and isinstance(value, dict):
+            known = {item.name: item for item in extension.attributes}
+            inner = {part: copy.deepcopy(said) for part, said in value.items() if _fits(known.get(part), said)}
+            if inner:
+                found[extension.id] = inner
+    return found
+
+
+def _fits(attribute: Attribute | None, value: Any) -> bool:
+    if attribute is None or not value:
+        return False
+    if attribute.multi:
+        return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+    return isinstance(value, dict if attribute.type == "complex" else (str, bool, int, float))
+
+
 def group_resource(group: Group, base: str) -> Shown:
     """A group as SCIM shows it, but for its members."""
     resource: Resource = {"schemas": [GROUPS.core.id], "id": group.id}
@@ -124,12 +153,7 @@ def show_members(group: Shown, members: Sequence[str], base: str) -> None:
 def user_fields(resource: Resource, patched: Account | None = None) -> UserFields:
     """What an account becomes by a resource. Where a PATCH of an account leaves no `active`, it is not shown until the
     account is enabled or disabled the next time; in a resource as a whole, what is not said of it stays."""
-    kept = {
-        name: value
-        for name, value in resource.items()
-        if name
-        not in ("schemas", "id", "meta", "groups", "userName", "displayName", "externalId", "active", "password")
-    }
+    kept = {name: value for name, value in resource.items() if name not in _OWN}
     active = resource.get("active")
     if patched is not None and active is None:
         kept[_UNASSIGNED] = patched.state != "disabled"
