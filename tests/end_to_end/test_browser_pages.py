@@ -85,6 +85,9 @@ async def signed_out_pages(gallery: Gallery, door: FrontDoor) -> None:
     for name in ("register", "recover"):
         await page.goto(f"{door.url}/{name}")
         await gallery.look(name)
+    await page.get_by_label("Name or e-mail address").fill("nobody")
+    await page.get_by_role("button", name="Send me a link").click()
+    await gallery.look("mail-sent")
     await page.goto(f"{door.url}/setup")
     await gallery.look("link-gone")
     await page.goto(f"{door.url}/no-such-page")
@@ -210,12 +213,23 @@ async def second_factor_pages(gallery: Gallery, door: FrontDoor) -> None:
 
 
 async def invitation_pages(gallery: Gallery, door: FrontDoor) -> None:
-    """Who was invited."""
+    """Who was invited, without a password; and who must have a second factor before anything else."""
     page = gallery.device.page
     asked = identity.CreateAccountRequest("bob", display_name="Bob Day")
     made = await door.kernel.request(identity.ACCOUNT_CREATE, asked, type=identity.CreateAccountReply)
     await page.goto(door.url + urlsplit(made.link).path)
     await gallery.look("invitation")
+    await page.get_by_role("button", name="Continue").click()
+    await expect(page.get_by_text("the only way into your account")).to_be_visible()
+    await gallery.look("passkey-first")
+    await page.get_by_role("button", name="Sign out").click()
+    await door.account("cleo")
+    await door.tenant("default", mfa="required")
+    await page.get_by_label("Name or e-mail address").fill("cleo")
+    await page.get_by_role("button", name="Continue").click()
+    await page.get_by_label("Password").fill(PASSWORD)
+    await page.get_by_role("button", name="Sign in", exact=True).click()
+    await gallery.look("enrol")
 
 
 async def test_nothing_on_any_page_keeps_anybody_out(tmp_path: Path) -> None:

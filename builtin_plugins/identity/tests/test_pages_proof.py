@@ -131,6 +131,14 @@ async def test_who_has_a_second_factor_shows_it_before_they_change_what_they_sig
             assert (await h.http(method, path, caller=replace(caller, aal=2))).status != 303, path
 
 
+async def test_who_could_not_sign_in_again_is_told(h: PluginHarness) -> None:
+    """An account that was made through a link and has no passkey yet: its page says what happens if it stays so."""
+    _, credential = await signed_in(h, await person(h, "ann"))
+    page = (await h.http("GET", "/account", caller=await caller_of(h, credential))).text
+    assert "could not sign in again" in page
+    assert "You sign in with one passkey" not in page
+
+
 async def test_a_first_password_wants_a_fresh_proof(h: PluginHarness) -> None:
     """Who finds the computer of somebody without a password cannot set one; with one there is the one before to type."""
     account = await person(h, "ann")

@@ -237,6 +237,10 @@ def _advice(has_password: bool, factors: identity.FactorsReply) -> Sequence[str]
     kinds = {factor.kind for factor in factors.factors}
     if has_password and not kinds:
         return ["Your account is protected by a password alone. Add a passkey or an authenticator app."]
+    if not has_password and "passkey" not in kinds:
+        return [
+            "You could not sign in again: your account has neither a passkey nor a password. Add one before you leave."
+        ]
     if not has_password and len(factors.factors) < 2:
         return ["You sign in with one passkey. Add a second one, or a password, for the day that the device is lost."]
     if "totp" in kinds and not factors.recovery:
