@@ -198,6 +198,40 @@ async def test_an_upgrade_is_not_taken(serve: Serve) -> None:
     assert await client.rest() == b""
 
 
+UPGRADE = POST + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+
+
+@pytest.mark.parametrize("bytewise", [False, True])
+@pytest.mark.parametrize(
+    "rest",
+    [b"Content-Length: 3\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n2;x\r\nbc\r\n0\r\nX: y\r\n\r\n"],
+)
+async def test_the_body_beside_an_upgrade_is_not_lost(serve: Serve, rest: bytes, bytewise: bool) -> None:
+    """Clients that ask for HTTP/2 with every request are answered in HTTP/1.1; what follows the body is not read."""
+    _, connect = await serve(echo)
+    client = await connect()
+    if bytewise:
+        for byte in UPGRADE + rest:
+            client.send(bytes([byte]))
+            await client.writer.drain()
+            await asyncio.sleep(0)
+        client.send(OK)
+    else:
+        client.send(UPGRADE + rest + OK)
+    status, fields, body = await client.answer()
+    assert (status, json.loads(body)["body"], fields["connection"]) == (200, "abc", "close")
+    assert await client.rest() == b""
+
+
+async def test_a_body_beside_an_upgrade_is_as_strict_and_as_slow_as_others(serve: Serve) -> None:
+    """Broken chunks are refused, and one that does not come is not waited for for ever."""
+    _, connect = await serve(echo, Bounds(body_time=0.3))
+    client = await connect()
+    assert (await client.ask(UPGRADE + b"Transfer-Encoding: chunked\r\n\r\n1\nx\r\n0\r\n\r\n"))[0] == 400
+    client = await connect()
+    assert (await client.ask(UPGRADE + b"Content-Length: 3\r\n\r\na"))[0] == 408
+
+
 # sizes
 
 

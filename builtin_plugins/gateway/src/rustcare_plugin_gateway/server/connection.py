@@ -38,6 +38,15 @@ METHODS = {
 _WATCHED = frozenset({b"host", b"transfer-encoding", b"content-length", b"expect", b"upgrade"})
 
 
+class _Body:
+    """What a parser tells that reads a body alone."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.on_header = connection.on_header  # a trailer
+        self.on_body = connection.on_body
+        self.on_message_complete = connection.on_message_complete
+
+
 class Connection(HttpToolsProtocol):
     """The protocol of one connection. `deadline` (of the loop's clock) is looked at by the server's sweep."""
 
@@ -57,6 +66,7 @@ class Connection(HttpToolsProtocol):
         self.spelled = b""
         self.chunked = False
         self.length = 0
+        self.set_aside = False
         self.upgraded = False
         self.refused: Refused | None = None
         self.facts: dict[str, Any] = {}
@@ -93,8 +103,12 @@ class Connection(HttpToolsProtocol):
             return
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self.upgraded = True  # the request is answered as if nothing was asked; what follows it is not read
+        except httptools.HttpParserUpgrade as error:
+            # The request is answered as if nothing was asked. Its body is read; what follows it is not.
+            if self.set_aside:
+                self._read_body(data[error.args[0] :])
+            else:
+                self.upgraded = True
         except httptools.HttpParserError as error:
             if self.refused is None and self._closing():
                 self.upgraded = True  # data after `Connection: close`
@@ -108,6 +122,19 @@ class Connection(HttpToolsProtocol):
                 self.unseen += len(data)
                 if self.unseen > self.bounds.head + self.bounds.target:
                     self.refuse(TooLarge(f"expected a header of at most {self.bounds.head} bytes", status=431))
+
+    def _read_body(self, rest: bytes) -> None:
+        """Go on with the body of a request that asks for an upgrade: the parser takes all that follows for another protocol.
+
+        Some clients ask for HTTP/2 with each request, and send it with its body (RFC 7540, section 3.2).
+        """
+        self.set_aside = False
+        self.parser = httptools.HttpRequestParser(_Body(self))
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=False)
+        framing = b"transfer-encoding: chunked" if self.chunked else b"content-length: %d" % self.length
+        self.parser.feed_data(b"POST / HTTP/1.1\r\nconnection: close\r\n" + framing + b"\r\n\r\n")
+        if rest:
+            self.data_received(rest)
 
     def _closing(self) -> bool:
         return self.exchange is not None and not self.exchange.keep_alive and self.phase in (IDLE, ANSWER)
@@ -204,7 +231,9 @@ class Connection(HttpToolsProtocol):
             "rustcare.host": self.host,
             "rustcare.length": -1 if self.chunked else self.length,
         }
-        keep = version == "1.1" and self.parser.should_keep_alive() and not self.parser.should_upgrade()
+        upgrade = self.parser.should_upgrade()
+        self.set_aside = upgrade and (self.chunked or self.length > 0)
+        keep = version == "1.1" and self.parser.should_keep_alive() and not upgrade
         exchange = Exchange(self, scope, method, keep and not self.owner.draining, version)
         scope["rustcare.answer"] = exchange.answer
         exchange.expects = (
@@ -246,6 +275,8 @@ class Connection(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
+        if self.set_aside:
+            return  # so says the parser, because it would not read the body
         self.phase = ANSWER
         self.deadline = NEVER
         exchange = self.arriving
