@@ -112,6 +112,22 @@ async def test_what_waits_for_a_dead_member_goes_to_another(tmp_path: Path) -> N
         assert sum(delivery.handled for delivery in found) == 200 - len(lost)
 
 
+async def test_what_was_under_way_in_a_dead_member_is_told(tmp_path: Path) -> None:
+    """Events of a group that nobody waits for, and that nobody knows to be handled, are in the log: how many of which."""
+    logged: list[dict[str, Any]] = []
+    async with office(tmp_path, workers=1, patience=60, logged=logged) as desk:
+        line = await desk.line()
+        assert await line.do("block")
+        for number in range(6):
+            await desk.kernel.publish("jobs.x", number)
+        await asyncio.sleep(0)  # the worker's queue is sent on
+        os.kill(line.pid, signal.SIGKILL)
+        await desk.replaced(line.pid)
+        (lost,) = [entry for entry in logged if entry.get("error") == "worker.lost"]
+        assert (lost["plugin"], lost["subject"]) == ("acme.front", "jobs.>")
+        assert lost["reason"] == "3 events were under way in a worker that has ended"
+
+
 async def test_workers_end_with_the_primary(tmp_path: Path) -> None:
     """kill -9 of the primary ends its workers."""
     child = await asyncio.create_subprocess_exec(

@@ -15,6 +15,7 @@ from rustcare_sdk.message import Message
 from rustcare_sdk.plugin import Handler
 
 from rustcare_kernel.bus import Bus
+from rustcare_kernel.errors import WorkerLost
 from rustcare_kernel.subscription import Confirmation, Entry, Subscription
 
 from ._link import Link
@@ -115,10 +116,14 @@ class RemoteSubscription(Subscription):
     def abandon(self) -> list[Entry]:
         """The worker is dead. What was under way there is told; what waited for it is returned, and nobody's now."""
         flying, self._flying = self._flying, {}
+        if flying and self.handler.group:
+            # It was this member's turn, and whether they were handled is not known.
+            lost = WorkerLost(f"{len(flying)} events were under way in a worker that has ended")
+            self._bus.report(self.owner, self.handler.subject, lost)
         for entry in flying.values():
             if type(entry) is Confirmation:
                 if self.handler.group:
-                    entry.done("worker.lost")  # it was this member's turn, and whether it was handled is not known
+                    entry.done(WorkerLost.code)
                 else:
                     entry.withdraw()  # a worker that has ended is no receiver
         return self._take_waiting()
