@@ -21,6 +21,7 @@ from rustcare_plugin_identity.errors import (
 )
 from rustcare_sdk import Message
 from rustcare_sdk.contracts import crypto, identity
+from rustcare_sdk.errors import RustCareError, StoreError
 
 from tests.support.people import PASSWORD, House, house
 
@@ -105,6 +106,35 @@ async def test_disabling_ends_everything_before_it_is_answered() -> None:
         assert home.events("account.disabled")[0].details == {"reason": "laptop stolen", "sessions": "1"}
         await home.h.request(identity.ACCOUNT_DISABLE, identity.DisableRequest("anna", False))
         assert not await home.alive(session.credential)
+        assert (await home.sign_in()).credential
+
+
+@pytest.mark.parametrize("what", ["disabled", "deleted", "password", "own password", "roles", "import"])
+async def test_what_is_taken_and_what_ends_by_it_are_one_commit(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When sessions cannot be ended nothing has changed: no crash leaves an account disabled whose tokens go on."""
+    async with house() as home:
+        anna = await home.person(roles=["clinician"])
+        session = await home.sign_in()
+        before = await info(home)
+        line = '{"type":"account","name":"anna","email":"anna@clinic.example","state":"disabled"}'
+        service, asked = {
+            "disabled": (identity.ACCOUNT_DISABLE, identity.DisableRequest("anna")),
+            "deleted": (identity.ACCOUNT_DELETE, identity.AccountRequest("anna")),
+            "password": (identity.ACCOUNT_UPDATE, identity.UpdateAccountRequest("anna", password=OTHER)),
+            "own password": (identity.ACCOUNT_PASSWORD, identity.ChangePasswordRequest(OTHER, PASSWORD)),
+            "roles": (identity.ACCOUNT_UPDATE, identity.UpdateAccountRequest("anna", roles=[])),
+            "import": (identity.ACCOUNT_IMPORT, identity.ImportRequest(line, update=True)),
+        }[what]
+
+        async def full(*_: object, **__: object) -> None:
+            raise StoreError("no space left")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(home.plugin.sessions, "_close", full)
+            with pytest.raises(RustCareError):
+                await home.h.request(service, asked, principal=anna.principal)
+        assert await info(home) == before
+        assert await home.alive(session.credential)
         assert (await home.sign_in()).credential
 
 

@@ -96,8 +96,12 @@ class Services(Plugin):
             told = await self.sessions.lower(tx, elevation.id)
         await self.tell(told)
         if ended:
-            details = {"elevation": elevation.id, "kind": elevation.kind, "by": by}
-            await self.event("elevation.ended", account=elevation.account, session=elevation.session, details=details)
+            await self.elevation_ended(elevation, by)
+
+    async def elevation_ended(self, elevation: Elevation, by: str) -> None:
+        """Tell that one has ended before its time."""
+        details = {"elevation": elevation.id, "kind": elevation.kind, "by": by}
+        await self.event("elevation.ended", account=elevation.account, session=elevation.session, details=details)
 
     # who asks
 

@@ -19,6 +19,7 @@ from rustcare_sdk.contracts import identity
 from rustcare_sdk.errors import RustCareError, StoreError
 
 from rustcare_plugin_identity.errors import AccountExists, GroupUnknown, ImportRefused, InvalidAccount
+from rustcare_plugin_identity.login.gate import Shut
 from rustcare_plugin_identity.passwords import foreign
 
 from .accounts import Account
@@ -60,15 +61,15 @@ class AccountLine(
 
 
 class _Import:
-    """An import under way: what was counted, whose sessions may have to end, who joins which groups."""
+    """An import under way: what was counted, what has ended, who joins which groups."""
 
     def __init__(self, tx: Queries, tenant: str, update: bool) -> None:
         self.tx = tx
         self.tenant = tenant
         self.update = update
         self.created = self.updated = self.made = 0
-        #: Accounts as they were, with their roles, and whether they have another password.
-        self.changed: list[tuple[Account, list[str], bool]] = []
+        #: What has ended by it, to be told when it is committed.
+        self.ended: list[Shut] = []
         self.groups: dict[str, str] = {}
         self.joining: dict[str, list[str]] = {}
 
@@ -149,10 +150,7 @@ class ExchangeServices(Administrators):
         except _Checked:
             assert done is not None
             return identity.ImportReply(done.created, done.updated, done.made)
-        for before, held, other in done.changed:
-            account = await self.accounts.get(tenant, before.id)
-            if account is not None:
-                await self._exchange_end(account, held, other)
+        await self.told(*done.ended)
         details = {"created": str(done.created), "updated": str(done.updated), "groups": str(done.made)}
         await self.event("account.imported", details=details)
         return identity.ImportReply(done.created, done.updated, done.made)
@@ -200,10 +198,11 @@ class ExchangeServices(Administrators):
                 # What is not said of it: whoever may sign in may go on to.
                 del fields["state"]
             held = await self.accounts.roles_of(before, tx)
-            done.changed.append((before, held, bool(found.password) and found.password != before.password))
+            other_password = bool(found.password) and found.password != before.password
             account = await self.accounts.update(tenant, before.id, fields, tx=tx)
             done.updated += 1
             await self.groups.assign(tx, tenant, account.id, groups)
+            await self._exchange_end(done, account, held, other_password)
 
     async def _exchange_group(self, done: _Import, name: str) -> str:
         if name not in done.groups:
@@ -215,12 +214,12 @@ class ExchangeServices(Administrators):
             done.groups[name] = group.id
         return done.groups[name]
 
-    async def _exchange_end(self, account: Account, held: list[str], other_password: bool) -> None:
+    async def _exchange_end(self, done: _Import, account: Account, held: list[str], other_password: bool) -> None:
         """End what was opened with what is not valid any more."""
         before = self.accounts.scopes_of(account.tenant, held)
-        now = self.accounts.scopes_of(account.tenant, await self.accounts.roles_of(account))
+        now = self.accounts.scopes_of(account.tenant, await self.accounts.roles_of(account, done.tx))
         if other_password or account.state == "disabled" or not set(before) <= set(now):
-            await self.shut_out(account, "import")
+            done.ended.append(await self.shut(done.tx, account, "import"))
 
 
 def _told(error: Exception) -> str:

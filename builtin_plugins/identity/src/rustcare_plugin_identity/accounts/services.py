@@ -14,6 +14,7 @@ from rustcare_sdk.context import Queries
 from rustcare_sdk.contracts import identity
 
 from rustcare_plugin_identity.errors import InvalidAccount, RegistrationClosed
+from rustcare_plugin_identity.login.gate import Shut
 from rustcare_plugin_identity.login.links import LIFETIMES
 from rustcare_plugin_identity.mail import templates as texts
 
@@ -150,21 +151,26 @@ class AccountServices(Administrators):
                 await self.groups.assign(tx, tenant, account.id, asked.groups)
             if administers:
                 await self.keep_administered(tx, "account")
-        await self._accounts_after(account, held, password=asked.password is not None)
+            lost = await self._accounts_end_lost(tx, account, held, password=asked.password is not None)
+        await self.told(*lost)
+        if asked.password is not None:
+            await self.lockout.unlock(account.tenant, account.id)
         what = sorted([*changes, *(["groups"] if asked.groups is not None else [])])
         details = {"what": " ".join(what), **_given(asked.roles, asked.groups)}
         await self.event("account.updated", account=account.id, details=details)
         return identity.AccountReply(await self.info(account))
 
-    async def _accounts_after(self, account: Account, held: list[str], *, password: bool = False) -> None:
+    async def _accounts_end_lost(self, tx: Queries, account: Account, held: list[str], *, password: bool) -> list[Shut]:
         """End what was opened with a password that is another now, or under scopes that are gone."""
-        before = self.accounts.scopes_of(account.tenant, held)
-        now = self.accounts.scopes_of(account.tenant, await self.accounts.roles_of(account))
         if password:
-            await self.shut_out(account, "password set by an administrator")
-            await self.lockout.unlock(account.tenant, account.id)
-        elif not set(before) <= set(now):
-            await self.sessions.revoke(tenant=account.tenant, account=account.id, reason="rights taken away")
+            return [await self.shut(tx, account, "password set by an administrator")]
+        before = self.accounts.scopes_of(account.tenant, held)
+        now = self.accounts.scopes_of(account.tenant, await self.accounts.roles_of(account, tx))
+        if set(before) <= set(now):
+            return []
+        reason = "rights taken away"
+        ended, revocations = await self.sessions.end(tx, tenant=account.tenant, account=account.id, reason=reason)
+        return [Shut(len(ended), revocations, [], reason)]
 
     async def _accounts_now(
         self, tx: Queries, message: Message[Any], account: Account
@@ -191,10 +197,10 @@ class AccountServices(Administrators):
                 )
                 if administers:
                     await self.keep_administered(tx, "account")
-            ended = await self.shut_out(account, "disabled")
-            await self.event(
-                "account.disabled", account=account.id, details={"reason": asked.reason[:200], "sessions": str(ended)}
-            )
+                ended = await self.shut(tx, account, "disabled")
+            await self.told(ended)
+            details = {"reason": asked.reason[:200], "sessions": str(ended.sessions)}
+            await self.event("account.disabled", account=account.id, details=details)
         elif before.state != "disabled":
             account = before
         else:
@@ -227,7 +233,8 @@ class AccountServices(Administrators):
             )
             if administers:
                 await self.keep_administered(tx, "account")
-        await self.shut_out(account, "deleted")
+            ended = await self.shut(tx, account, "deleted")
+        await self.told(ended)
         await self.factors.reset(account.id)
         await self.accounts.delete(tenant, account.id)
         await self.event("account.deleted", account=account.id)

@@ -127,9 +127,9 @@ class Elevations:
         )
         return [_elevation(row) for row in rows]
 
-    async def running(self, tenant: str, account: str) -> list[Elevation]:
+    async def running(self, tenant: str, account: str, tx: Queries | None = None) -> list[Elevation]:
         """Those in force that an account has to do with: its own, given to it, and given by it."""
-        rows = await self._db.fetch(
+        rows = await (tx or self._db).fetch(
             "SELECT * FROM elevations WHERE tenant = ? AND (account = ? OR on_behalf = ?) AND ended = 0 AND ends > ?"
             " ORDER BY begun, id",
             (tenant, account, account, self._time()),

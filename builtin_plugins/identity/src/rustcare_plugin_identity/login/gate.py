@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from msgspec import Struct
 from rustcare_sdk import Message
+from rustcare_sdk.context import Queries
 from rustcare_sdk.contracts import crypto, identity
 from rustcare_sdk.errors import RustCareError, StoreError
 
@@ -19,6 +21,7 @@ from rustcare_plugin_identity.accounts import Account
 from rustcare_plugin_identity.accounts.infos import AccountInfos
 from rustcare_plugin_identity.activity import ActivityServices
 from rustcare_plugin_identity.base import Services
+from rustcare_plugin_identity.elevations.elevations import Elevation
 from rustcare_plugin_identity.errors import LoginFailed, MailUnavailable
 from rustcare_plugin_identity.mail import MailQueue, SmtpServer
 from rustcare_plugin_identity.mail import templates as texts
@@ -33,7 +36,7 @@ from .links import Links, path
 from .lockout import Lockout
 from .tickets import Ticket, Tickets
 
-__all__ = ["LONGEST_PASSWORD", "MAILS", "Gate"]
+__all__ = ["LONGEST_PASSWORD", "MAILS", "Gate", "Shut"]
 
 #: Characters of a password that are looked at.
 LONGEST_PASSWORD = 1024
@@ -46,6 +49,15 @@ _SMTP = "identity.smtp"
 _UPKEEP = 600.0
 #: Kinds of factors without which a password does not let in, where an account has one.
 _SECOND = ("totp", "passkey")
+
+
+class Shut(Struct):
+    """What has ended with something that was taken from an account, and is to be told."""
+
+    sessions: int
+    revocations: list[identity.Revocation]
+    elevations: list[Elevation]
+    why: str
 
 
 class Gate(ActivityServices, AccountInfos):
@@ -342,16 +354,35 @@ class Gate(ActivityServices, AccountInfos):
         if self.mails.available and recipient:
             await self.mails.put(account.tenant, recipient, mail)
 
-    async def shut_out(self, account: Account, reason: str, *, keep: str = "") -> int:
+    async def shut_out(self, account: Account, reason: str) -> int:
+        """As `shut`, by itself: durable, and everybody was told, when this returns; how many sessions ended."""
+        async with self.ctx.db.transaction() as tx:
+            ended = await self.shut(tx, account, reason)
+        await self.told(ended)
+        return ended.sessions
+
+    async def shut(self, tx: Queries, account: Account, reason: str, *, keep: str = "") -> Shut:
         """End what an account's credentials have opened: sessions with their tokens (but `keep`), logins under way, links.
 
-        Of one that is disabled, emergency accesses and delegations too: what it gave to others ends with it. Durable, and
-        everybody was told, when this returns; how many sessions ended.
+        Of one that is disabled, emergency accesses and delegations too: what it gave to others ends with it. It is done within
+        the transaction that takes something from the account, so that no crash comes in between; `told` follows the commit.
         """
-        await self.tickets.drop(account.tenant, account.id)
-        await self.links.drop(account.tenant, account.id)
-        ended = await self.sessions.revoke(tenant=account.tenant, account=account.id, keep=keep, reason=reason)
+        await self.tickets.drop(account.tenant, account.id, tx)
+        await self.links.drop(account.tenant, account.id, tx)
+        ended, revocations = await self.sessions.end(
+            tx, tenant=account.tenant, account=account.id, keep=keep, reason=reason
+        )
+        found = Shut(len(ended), revocations, [], f"account {reason}")
         if account.state == "disabled":
-            for elevation in await self.elevations.running(account.tenant, account.id):
-                await self.end_elevation(elevation, f"account {reason}")
-        return len(ended)
+            for elevation in await self.elevations.running(account.tenant, account.id, tx):
+                if await self.elevations.end(tx, elevation.id):
+                    found.elevations.append(elevation)
+                revocations += await self.sessions.lower(tx, elevation.id)
+        return found
+
+    async def told(self, *all_: Shut) -> None:
+        """Tell everybody what has ended, now that it is committed."""
+        await self.tell([one for ended in all_ for one in ended.revocations])
+        for ended in all_:
+            for elevation in ended.elevations:
+                await self.elevation_ended(elevation, ended.why)

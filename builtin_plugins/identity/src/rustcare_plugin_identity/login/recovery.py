@@ -138,7 +138,9 @@ class RecoveryServices(Gate):
             account = await self.accounts.update(
                 tenant, account.id, {"password": encoded, "email_verified": True}, tx=tx
             )
-        await self._links_password_set(account, "password.reset", client)
+            ended = await self.shut(tx, account, "password.reset")
+        await self.told(ended)
+        await self._links_password_told(account, "password.reset", client)
         await self.lockout.unlock(tenant, account.id)
         account = await self.accounts.need(tenant, account.id)  # as it is after what was ended
         return await self.go_on(message, account, ("pwd",), client)
@@ -152,11 +154,8 @@ class RecoveryServices(Gate):
             raise LinkUnknown("expected a link that went to the account's address, got another", address="secret")
         return account
 
-    async def _links_password_set(
-        self, account: Account, action: str, client: identity.Client, *, keep: str = ""
-    ) -> None:
-        """What a new password ends, and who is told."""
-        await self.shut_out(account, action, keep=keep)
+    async def _links_password_told(self, account: Account, action: str, client: identity.Client) -> None:
+        """Who hears of a new password."""
         await self.event(action, account=account.id, address=client.address)
         name = account.display_name or account.name
         await self.notify(account, texts.password_changed(self.house(account.tenant), name, self.shown_time()))
@@ -241,8 +240,8 @@ class RecoveryServices(Gate):
             if link.email:
                 changes["email_verified"] = True
             account = await self.accounts.update(tenant, account.id, changes, tx=tx)
-        if before.state != "invited":
-            await self.shut_out(account, "invitation accepted")
+            ended = [] if before.state == "invited" else [await self.shut(tx, account, "invitation accepted")]
+        await self.told(*ended)
         await self.lockout.unlock(tenant, account.id)
         return await self.accounts.need(tenant, account.id)  # as it is after what was ended
 
@@ -300,8 +299,13 @@ class RecoveryServices(Gate):
                 )  # fmt: skip
                 raise LoginFailed("expected the password that is valid now, got another", address="current")
         encoded = await self.checked_password(account, asked.password)
-        account = await self.accounts.update(tenant, account.id, {"password": encoded}, version=account.version)
-        await self._links_password_set(account, "password.changed", client, keep=asked.session)
+        async with self.ctx.db.transaction() as tx:
+            account = await self.accounts.update(
+                tenant, account.id, {"password": encoded}, version=account.version, tx=tx
+            )
+            ended = await self.shut(tx, account, "password.changed", keep=asked.session)
+        await self.told(ended)
+        await self._links_password_told(account, "password.changed", client)
         return identity.AccountReply(await self.info(account))
 
     @serve(identity.ACCOUNT_EMAIL)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hashlib import sha256
 
 import msgspec
-from rustcare_sdk.context import Database
+from rustcare_sdk.context import Database, Queries
 
 from rustcare_plugin_identity.errors import TicketUnknown
 
@@ -84,9 +84,9 @@ class Tickets:
         if not await self._db.execute("DELETE FROM tickets WHERE hash = ? AND tenant = ?", (digest(given), tenant)):
             raise _unknown()
 
-    async def drop(self, tenant: str, account: str) -> None:
+    async def drop(self, tenant: str, account: str, tx: Queries | None = None) -> None:
         """No login of the account that waits goes on: its credentials have changed, or it is disabled."""
-        await self._db.execute("DELETE FROM tickets WHERE tenant = ? AND account = ?", (tenant, account))
+        await (tx or self._db).execute("DELETE FROM tickets WHERE tenant = ? AND account = ?", (tenant, account))
 
     async def purge(self) -> None:
         """Take away those whose time has passed."""
