@@ -161,7 +161,8 @@ async def test_no_session_that_was_revoked_comes_back_after_kill_9(tmp_path: Pat
     """Killed at random moments among rotations and revocations: acknowledged revocations hold, acknowledged tokens work."""
     chance = random.Random(8628)
     story = Story()
-    config = {"rustcare.identity": {"tokens": {"grace": 60}}}
+    # More sessions than one account has: none of them may end for that.
+    config = {"rustcare.identity": {"tokens": {"grace": 60}, "settings": {"sessions": {"most": 1000}}}}
     async with IdentityNode(tmp_path, config) as node:
         await node.ask(identity.ACCOUNT_CREATE, {"name": "ann", "password": PASSWORD})
     for _ in range(KILLS):
