@@ -400,7 +400,7 @@ class _Listener:
         except asyncio.CancelledError:
             if task.cancelling():
                 task.uncancel()  # closing: asyncio's stream callback would report the cancellation as an error
-        except Exception as error:
+        except Exception as error:  # of the plugin's own code: this connection ends, others do not
             self._context.log.error("connection failed", error=type(error).__name__)
         finally:
             self._connections.discard(task)

@@ -129,7 +129,7 @@ class Fleet:
         supervisor = self._supervisors[entry.id] = self._supervise(entry.id)
         try:
             package = await self._loader.package(entry.digest)
-        except Exception as error:
+        except Exception as error:  # one damaged package must not keep the kernel from starting
             supervisor.machine.to(State.FAILED, describe(error).get("reason", type(error).__name__))
             self._logs.of(entry.id).error("the installed package is damaged", **describe(error))
             return
@@ -260,7 +260,7 @@ class Fleet:
                 running.manifest.lifecycle.state_version,
                 None if state is None else msgspec.json.encode(state).decode(),
             )
-        except Exception as error:
+        except Exception as error:  # of the plugin's own code: it stops all the same
             self._logs.of(running.entry.id).warning("its state could not be saved", **describe(error))
 
     async def _restore_state(self, running: Running) -> None:
@@ -270,7 +270,7 @@ class Fleet:
         try:
             async with asyncio.timeout(running.manifest.lifecycle.start_timeout):
                 await running.instance.import_state(kept[1], msgspec.json.decode(kept[2]))
-        except Exception as error:
+        except Exception as error:  # of the plugin's own code: it starts all the same, with no state
             self._logs.of(running.entry.id).warning("its saved state could not be restored", **describe(error))
 
     def check_dependents(self, plugin_id: str, manifest: Manifest) -> None:

@@ -107,7 +107,7 @@ class Supervisor:
                 await self._discard(running)
             self.machine.to(State.STOPPED, "the start was cancelled")
             raise
-        except Exception as error:
+        except Exception as error:  # of the plugin's own code, or what it met with: it is tried again, or given up
             if running is not None:
                 await self._discard(running)
             self._log.warning("start failed", attempt=attempt + 1, **describe(error))
@@ -358,7 +358,7 @@ async def _unbroken(work: Coroutine[Any, Any, None]) -> None:
             await asyncio.shield(task)
         except asyncio.CancelledError as error:
             cancelled = error
-        except Exception:
+        except Exception:  # raised below, by the task's result
             break
     task.result()
     if cancelled is not None:

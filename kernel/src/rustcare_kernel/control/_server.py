@@ -176,7 +176,7 @@ class ControlServer:
                 return None
             request_id, asked = request.id, request.method
             answer, stream = await self._run(request)
-        except Exception as error:
+        except Exception as error:  # every request has an answer; of a foreign error it has the kind
             answer, stream = {"error": error_object(error)}, None
         try:
             if request_id is not msgspec.UNSET:

@@ -105,7 +105,7 @@ class Attendant:
         reply: frames.Answer | frames.Failed
         try:
             reply = frames.Answer(id, await work(frame))
-        except Exception as error:
+        except Exception as error:  # whatever came of it, the worker is told: it waits
             reply = failed(id, error)
         finally:
             self._tasks.pop(id, None)
@@ -165,7 +165,7 @@ class Attendant:
                 return
             sender = self._standing.sender(frame.plugin, frame.digest, frame.call)
             await gate.through(sender, frame.call, frame.key, frame.scope, frames.raw_of(frame.data), effect)
-        except Exception as error:
+        except Exception as error:  # as above; what the use came to itself, the worker said, and knows
             if not answered:
                 self.link.send(failed(id, error))
         finally:

@@ -202,7 +202,7 @@ class Node:
         for plugin_id, plugin in wanted.items():
             try:
                 await self._bring(plugin.entry, plugin.start)
-            except Exception as error:
+            except Exception as error:  # whatever is wrong with one plugin, the others run
                 self._logs.of(plugin_id).error("cannot run in a worker", **describe(error))
                 await self._stop(plugin_id, "it failed")
             if plugin_id not in self._running:
