@@ -15,7 +15,7 @@ from rustcare_plugin_identity.accounts import Account
 from rustcare_plugin_identity.plugin import Identity
 from rustcare_sdk.contracts import identity
 from rustcare_sdk.contracts.http import Caller, HttpResponse
-from rustcare_sdk.errors import InvalidPayload, RustCareError
+from rustcare_sdk.errors import AuditUnavailable, InvalidPayload, RustCareError
 from rustcare_sdk.plugin import handlers_of, payload_type
 from rustcare_sdk.routes import Route, content_type
 from rustcare_sdk.testing import PluginHarness
@@ -189,6 +189,17 @@ async def test_ones_own_account_sessions_and_keys(h: PluginHarness) -> None:
     assert await bob.refused("DELETE", f"/me/keys/{key['key']['id']}") == "identity.key-forbidden"
     assert (await ada.ask("DELETE", f"/me/keys/{key['key']['id']}"))["keys"][0]["revoked"] is True
     assert (await ada.ask("DELETE", f"/me/sessions/{mine}")) == {"sessions": 1}
+
+
+async def test_what_cannot_be_put_on_record_is_said_to_be_unavailable(admin: Api) -> None:
+    """Every change may meet a log that cannot be written: 503, come back later, and no failure that nobody thought of."""
+
+    def full(message: object) -> None:
+        raise AuditUnavailable("the log cannot be written")
+
+    admin.h.subscribe(identity.EVENT, full)
+    code = await admin.refused("POST", "/accounts", {"name": "ada", "password": PASSWORD})
+    assert {route.problems.get(code) for route, _ in ROUTES if route.method != "GET"} == {503}
 
 
 async def test_the_sessions_of_others(admin: Api) -> None:

@@ -49,6 +49,8 @@ _LONGEST = 4096
 _MOST_WORDS = 10_000
 #: What every JSON client keeps exactly.
 _LARGEST = 2**53
+#: What a change raises when it cannot be put on record (`Services.event`): nothing that the client could do better.
+_UNRECORDED = "identity.event-unhandled"
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 
 
@@ -157,7 +159,8 @@ def changes(
 ) -> Callable[[F], F]:
     """A route that changes others' things: with the scope `identity.write` and AAL2, unless it says otherwise."""
     options = {"scope": WRITE, "aal": 2, "limit": "write", **options}
-    return route(method, _BASE + path, summary=summary, problems=statuses(*raised), **options)
+    problems = {**statuses(*raised), _UNRECORDED: 503}
+    return route(method, _BASE + path, summary=summary, problems=problems, **options)
 
 
 def checked(value: Any, name: str, most: int = _LONGEST) -> Any:
