@@ -272,7 +272,7 @@ def test_operate_from_another_machine(tmp_path: Path) -> None:
                     made.follow([here])
                     continue
                 (step,) = here.steps
-                shown = made.do(replace(step, expected=(*step.expected, "  …-…")), block.place, go_on=True)
+                shown = made.do(replace(step, expected=(*step.expected, "  http…", "  …-…")), block.place, go_on=True)
                 (code,) = re.findall(r"^  ([A-Z0-9]{4}-[A-Z0-9]{4})$", shown, re.M)
                 answer = {"user_code": code, "session": administrator.session}
                 ask("identity.device.approve", answer, administrator.principal)
