@@ -182,7 +182,7 @@ class Forbidden(Refused):
 
 
 class AuthorizationUnavailable(Refused):
-    """Whoever serves `authz.check` did not answer; what cannot be decided is refused."""
+    """Whoever serves `authz.check` did not answer, or must be there and is not; what cannot be decided is refused."""
 
     code = "gateway.authorization-unavailable"
     status = 503
