@@ -189,6 +189,7 @@ from __future__ import annotations
 import asyncio, os
 from dataclasses import dataclass
 from rustcare_sdk import Plugin, serve, subscribe
+from rustcare_sdk.contracts.http import HttpResponse
 from rustcare_sdk.errors import ServiceError
 from rustcare_sdk import errors
 
@@ -225,6 +226,12 @@ class Back(Plugin):
     @serve("back.break")
     async def broken(self, message):
         raise ValueError("a patient's name")
+
+    @serve("back.stream")
+    async def stream(self, message):
+        async def parts():
+            yield b"part"
+        return HttpResponse(stream=parts())
 
     @serve("back.odd")
     async def odd(self, message):

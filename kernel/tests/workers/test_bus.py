@@ -49,6 +49,11 @@ async def test_errors_cross_as_what_they_are(tmp_path: Path) -> None:
         assert (told["failure"]["code"], told["kind"]) == ("bus.handler-failed", "HandlerFailed")
         assert "patient" not in str(told)
         assert (await line.raw("request", name="back.odd"))["failure"]["code"] == "bus.invalid-payload"
+        told = await line.raw("request", name="back.stream")
+        assert told["failure"]["code"] == "bus.invalid-payload"
+        assert 'scale = "each"' in told["failure"]["hint"], (
+            "a stream stays in its process: who wrote the plugin is told"
+        )
         told = await line.raw("request", name="back.nobody")
         assert (told["failure"]["code"], told["kind"]) == ("bus.no-provider", "NoProvider")
         told = await line.raw("request", name="kernel.plugins")

@@ -15,7 +15,8 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from rustcare_sdk.errors import DeadlineExceeded, RustCareError, ServiceError
+from rustcare_sdk.contracts.http import HttpResponse
+from rustcare_sdk.errors import DeadlineExceeded, InvalidPayload, RustCareError, ServiceError
 from rustcare_sdk.message import NO_HEADERS, Message
 from rustcare_sdk.plugin import Handler
 
@@ -131,6 +132,12 @@ class Attendant:
                 f"the deadline had passed when {frame.service} was to be asked", hint="allow more time"
             )
         answer = await self._bus.request(sender, frame.service, frames.raw_of(frame.data), left, frame.headers)
+        if isinstance(answer, HttpResponse) and answer.stream is not None:
+            raise InvalidPayload(
+                f"expected an answer of {frame.service} that can cross to another process, got a stream",
+                hint='have each process run the plugin: [lifecycle] scale = "each"',
+                address=frame.service,
+            )
         return frames.payload_of(answer, f"the answer of {frame.service}")
 
     async def _tell(self, frame: frames.Tell) -> bytes:
