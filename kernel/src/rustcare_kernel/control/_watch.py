@@ -108,27 +108,27 @@ class Watch:
     def flush(self) -> None:
         """Report the uses of capabilities up to now."""
         counts = self._read()
+        before, self._counts = self._counts, counts
         now = time.time()
-        for key, (used, denied) in counts.items():
-            used_before, denied_before = self._counts.get(key, (0, 0))
-            if (used, denied) != (used_before, denied_before):
-                plugin, tenant, capability = key
-                self._tell(
-                    {
-                        "kind": "capability",
-                        "time": now,
-                        "plugin": plugin,
-                        "tenant": tenant,
-                        "capability": capability,
-                        "used": max(0, used - used_before),
-                        "denied": max(0, denied - denied_before),
-                    }
-                )
-        self._counts = counts
+        # With many tenants there are many counters, and few of them changed: only those are put in order.
+        for key in sorted(key for key, count in counts.items() if count != before.get(key, (0, 0))):
+            plugin, tenant, capability = key
+            used, denied = counts[key]
+            used_before, denied_before = before.get(key, (0, 0))
+            self._tell(
+                {
+                    "kind": "capability",
+                    "time": now,
+                    "plugin": plugin,
+                    "tenant": tenant,
+                    "capability": capability,
+                    "used": max(0, used - used_before),
+                    "denied": max(0, denied - denied_before),
+                }
+            )
 
     def _read(self) -> dict[tuple[str, str, str], tuple[int, int]]:
-        rows = self._accounting.rows()
-        return {(row.plugin, row.tenant, row.capability): (row.calls, row.errors) for row in rows if row.capability}
+        return {key: (used, denied) for key, used, denied in self._accounting.uses()}
 
     async def _poll(self) -> None:
         while True:
