@@ -271,7 +271,8 @@ async def test_use_is_noted_by_the_hour() -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", [{"name": ""}, {"name": " \n"}, {"expires_in": -1}, {"expires_in": 10**12}, {"account": ""}]
+    "asked",
+    [{"name": ""}, {"name": " \n"}, {"name": "x" * 101}, {"expires_in": -1}, {"expires_in": 10**12}, {"account": ""}],
 )
 async def test_what_makes_no_sense_is_refused(asked: dict[str, Any]) -> None:
     """A name, a time that can be."""

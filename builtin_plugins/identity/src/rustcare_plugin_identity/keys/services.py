@@ -11,7 +11,7 @@ from rustcare_sdk.contracts import identity
 
 from rustcare_plugin_identity.accounts import Account
 from rustcare_plugin_identity.credentials import READ, WRITE, Credentials
-from rustcare_plugin_identity.sessions.devices import clean_name
+from rustcare_plugin_identity.sessions.devices import NAME, clean_name
 from rustcare_plugin_identity.sessions.scopes import checked, narrowed
 from rustcare_plugin_identity.tokens.errors import ScopeNotHeld
 
@@ -67,8 +67,8 @@ class KeyServices(Credentials):
             raise KeyInvalid("expected an account", address="account")
         holder = await self.meant(message, account, WRITE)
         shown = clean_name(name)
-        if not shown:
-            raise KeyInvalid("expected a name of at least one character", address="name")
+        if not shown or len(name.strip()) > NAME:
+            raise KeyInvalid(f"expected a name of 1 to {NAME} characters", address="name")
         if not 0 <= expires_in <= _LONGEST:
             raise KeyInvalid(f"expected 0 to {_LONGEST} seconds, got {expires_in}", address="expires_in")
         wanted = checked(scopes)

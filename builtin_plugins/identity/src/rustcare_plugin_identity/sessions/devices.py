@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["clean_name", "device_name"]
+__all__ = ["NAME", "clean_name", "device_name"]
+
+#: Characters of a name at most.
+NAME = 100
 
 #: The first that is found counts: most browsers also claim to be some of those below.
 _BROWSERS = (
@@ -27,7 +30,6 @@ _SYSTEMS = (
     ("CrOS", "ChromeOS"),
     ("Linux", "Linux"),
 )
-_LONGEST = 100
 
 
 def device_name(agent: str) -> str:
@@ -39,4 +41,4 @@ def device_name(agent: str) -> str:
 
 def clean_name(name: str) -> str:
     """A name that somebody gave: one line of printable characters, not too long."""
-    return " ".join("".join(sign if sign.isprintable() else " " for sign in name).split())[:_LONGEST]
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in name).split())[:NAME]
