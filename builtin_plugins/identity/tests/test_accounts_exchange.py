@@ -120,6 +120,26 @@ async def test_all_lines_or_none(line: object, place: str) -> None:
         assert [entry["name"] for entry in await give(home)] == ["anna"]
 
 
+async def test_whom_an_import_gives_rights_is_on_record() -> None:
+    """By their ids, a hundred in one event; a check tells nothing."""
+    async with house() as home:
+        ward = await home.plugin.groups.create("default", name="Ward", roles=["clinician"])
+        lines = [account(f"nurse{number:03}", groups=["Ward"]) for number in range(120)]
+        lines += [account("root", roles=["administrator"]), account("plain")]
+        await take(home, *lines, check=True)
+        assert home.events("account.imported") == []
+        await take(home, *lines)
+        root = await home.plugin.accounts.find("default", "root")
+        first, second, third, summary = sorted(
+            (event.details for event in home.events("account.imported")),
+            key=lambda details: ("created" in details, details.get("roles", "x"), -len(details.get("accounts", ""))),
+        )
+        assert (first["groups"], first["roles"], len(first["accounts"].split())) == (ward.id, "", 100)
+        assert len({*first["accounts"].split(), *second["accounts"].split()}) == 120
+        assert third == {"accounts": root.id, "roles": "administrator", "groups": ""}
+        assert summary == {"created": "122", "updated": "0", "groups": "0"}
+
+
 async def test_a_check_keeps_nothing() -> None:
     """It says what would be made, or which line would refuse."""
     async with house() as home:

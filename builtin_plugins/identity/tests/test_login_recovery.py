@@ -406,8 +406,9 @@ async def test_another_password_for_oneself() -> None:
         for _ in range(4):
             with pytest.raises(LoginFailed):
                 await change("wrong", PASSWORD)
-        with pytest.raises(LoginFailed):
-            await change(OTHER, "five wide rivers freeze")  # it is not looked at
+        with pytest.raises(LoginFailed) as waits:
+            await change(OTHER, "five wide rivers freeze")  # it is not looked at, and that is said
+        assert waits.value.hint == "wait 1 seconds, then try again"
         with pytest.raises(NotSignedIn):
             await home.h.request(identity.ACCOUNT_PASSWORD, identity.ChangePasswordRequest(OTHER), principal="user/x")
 

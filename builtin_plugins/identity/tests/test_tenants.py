@@ -13,6 +13,7 @@ from rustcare_plugin_identity.errors import (
 )
 from rustcare_plugin_identity.plugin import Identity
 from rustcare_plugin_identity.settings import Settings, merged, settings_of
+from rustcare_plugin_identity.tenants import Tenants
 from rustcare_sdk.contracts import identity
 from rustcare_sdk.contracts.identity import TenantRequest
 
@@ -38,7 +39,7 @@ async def test_a_tenant_is_told_to_all_before_the_answer() -> None:
         asked = TenantRequest("ward", name="Ward", hosts=["Ward.Example.", "b.example"], settings={"mfa": "required"})
         reply: identity.TenantReply = await h.request(identity.TENANT_PUT, asked)
         assert heard == ["ward"]
-        assert (reply.tenant.hosts, reply.tenant.version) == (["b.example", "ward.example"], 1)
+        assert (reply.tenant.hosts, reply.tenant.version) == (["ward.example", "b.example"], 1)
         await h.restart()
         after: identity.TenantsReply = await h.request(identity.TENANTS, identity.TenantsRequest())
         assert after.revision > before
@@ -171,6 +172,16 @@ def test_settings_lie_over_each_other() -> None:
     found = settings_of({"passwords": {"minimum": 20}}, {"passwords": {"words": ["clinic"]}, "mfa": "required"})
     assert (found.passwords.minimum, found.passwords.words, found.mfa) == (20, ("clinic",), "required")
     assert settings_of({}, {}) == Settings()
+
+
+async def test_a_configuration_that_does_not_go_with_a_tenants_settings_names_the_tenant() -> None:
+    """The plugin does not start with rules that contradict each other, and says whose they are."""
+    async with identity_plugin() as h:
+        await h.request(identity.TENANT_PUT, TenantRequest("ward", settings={"passwords": {"minimum": 16}}))
+        tenants = Tenants(h.plugin.ctx.db, lambda: 0.0, {"passwords": {"minimum": 20, "minimum_with_factor": 20}})
+        with pytest.raises(InvalidSettings) as refused:
+            await tenants.open()
+        assert refused.value.address == "tenants.ward.settings"
 
 
 @pytest.mark.parametrize(

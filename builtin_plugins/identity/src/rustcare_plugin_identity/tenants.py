@@ -13,7 +13,7 @@ import msgspec
 from rustcare_sdk.context import Database, Queries, Row
 from rustcare_sdk.contracts.identity import TenantInfo, TenantRequest
 
-from .errors import HostTaken, InvalidTenant, TenantUnknown, VersionConflict
+from .errors import HostTaken, InvalidSettings, InvalidTenant, TenantUnknown, VersionConflict
 from .settings import Settings, settings_of
 
 __all__ = ["DEFAULT", "Tenants"]
@@ -54,7 +54,15 @@ class Tenants:
                 "INSERT INTO counters (name, value) VALUES ('tenants', 1) ON CONFLICT (name) DO NOTHING", ()
             )
         for row in await self._db.fetch("SELECT * FROM tenants ORDER BY id"):
-            self._keep(_tenant(row))
+            tenant = _tenant(row)
+            try:
+                self._keep(tenant)
+            except InvalidSettings as error:
+                raise InvalidSettings(
+                    error.message,
+                    hint="those of the configuration must go with what tenants have set",
+                    address=f"tenants.{tenant.id}.settings",
+                ) from None
         counter = await self._db.fetch_one("SELECT value FROM counters WHERE name = 'tenants'")
         self.revision = int(counter["value"]) if counter is not None else 1
 
@@ -100,7 +108,8 @@ class Tenants:
             )
         if asked.id == DEFAULT and asked.enabled is False:
             raise InvalidTenant("expected the tenant default to stay enabled", address="enabled")
-        hosts = None if asked.hosts is None else sorted({_checked_host(host) for host in asked.hosts})
+        # In the order in which they are given: links begin with the first.
+        hosts = None if asked.hosts is None else list(dict.fromkeys(_checked_host(host) for host in asked.hosts))
         if asked.settings is not None:
             settings_of(self._defaults, asked.settings)
         if asked.name is not None and (len(asked.name) > 256 or not (asked.name == "" or asked.name.isprintable())):

@@ -30,6 +30,8 @@ __all__ = ["AccountLine", "ExchangeServices", "GroupLine"]
 
 _MOST_LINES = 20_000
 _MOST_PAGE = 5_000
+#: Accounts that one event tells of.
+_TOLD = 100
 
 
 class GroupLine(
@@ -70,6 +72,8 @@ class _Import:
         self.created = self.updated = self.made = 0
         #: What has ended by it, to be told when it is committed.
         self.ended: list[Shut] = []
+        #: Accounts by the roles and groups that their lines give them.
+        self.given: dict[tuple[str, str], list[str]] = {}
         self.groups: dict[str, str] = {}
         self.joining: dict[str, list[str]] = {}
 
@@ -153,6 +157,11 @@ class ExchangeServices(Administrators):
         await self.told(*done.ended)
         details = {"created": str(done.created), "updated": str(done.updated), "groups": str(done.made)}
         await self.event("account.imported", details=details)
+        # Who has got which rights is on record by name, as it is where they are given one by one.
+        for (roles, named), accounts in sorted(done.given.items()):
+            for start in range(0, len(accounts), _TOLD):
+                some = " ".join(accounts[start : start + _TOLD])
+                await self.event("account.imported", details={"accounts": some, "roles": roles, "groups": named})
         return identity.ImportReply(done.created, done.updated, done.made)
 
     async def _exchange_take(self, done: _Import, line: str) -> None:
@@ -203,6 +212,9 @@ class ExchangeServices(Administrators):
             done.updated += 1
             await self.groups.assign(tx, tenant, account.id, groups)
             await self._exchange_end(done, account, held, other_password)
+        if account.roles or groups:
+            rights = (" ".join(account.roles), " ".join(sorted(set(groups))))
+            done.given.setdefault(rights, []).append(account.id)
 
     async def _exchange_group(self, done: _Import, name: str) -> str:
         if name not in done.groups:

@@ -5,6 +5,7 @@ Who asks for a link is told the same, after the same work, whether there was som
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any
 
 from rustcare_sdk import Message, serve
@@ -291,12 +292,18 @@ class RecoveryServices(Gate):
         asked, client, tenant = message.data, message.data.client, message.tenant
         account = await self.own_account(message)
         if account.password:
-            valid, _ = await self.own_password(account, asked.current, client)
+            valid, wait = await self.own_password(account, asked.current, client)
             if not valid:
                 await self.event(
                     "password.change", outcome="failure", account=account.id, code=LoginFailed.code,
                     address=client.address,
                 )  # fmt: skip
+                if wait:
+                    raise LoginFailed(
+                        "expected fewer wrong passwords before this one, which was not looked at",
+                        hint=f"wait {ceil(wait)} seconds, then try again",
+                        address="current",
+                    )
                 raise LoginFailed("expected the password that is valid now, got another", address="current")
         encoded = await self.checked_password(account, asked.password)
         async with self.ctx.db.transaction() as tx:
