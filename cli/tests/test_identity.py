@@ -148,6 +148,10 @@ def test_tenants(data: Path) -> None:
     assert run(data, "tenant", "disable", "clinic")["enabled"] is False
     assert run(data, "tenant", "enable", "clinic")["enabled"] is True
     assert failed(data, "tenant", "disable", "default").startswith("identity.")
+    for group in ("user", "key"):
+        assert failed(data, group, "list", "--tenant", "clinc") == "cli.failed", (
+            "not an empty list of a tenant that is not there"
+        )
 
 
 def test_keys(data: Path) -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -15,6 +16,8 @@ from rustcare_cli.remote._http import Answer, Connection, problem_of
 from rustcare_cli.remote.device import renewed
 from rustcare_cli.remote.tokens import SignIn
 from rustcare_sdk.errors import CapabilityDenied
+
+from cli.tests.helpers import rustcare
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -152,3 +155,29 @@ def test_an_answer_that_was_lost_is_asked_for_once_more() -> None:
         assert "refresh_token=r" in seen[0]
     with pytest.raises(ServerUnreachable):
         renewed(url, SignIn("old", "r"))
+
+
+@pytest.mark.parametrize(
+    "token", ["secret-1\nsecret-2", "secret-1 secret-2", "secret-\u20ac", "\x1b[2Jsecret", "", " \n"]
+)
+def test_what_is_no_token_is_not_repeated(token: str, tmp_path: Path) -> None:
+    """A file or variable with anything but one token is refused before it is sent, and never shown: no traceback has it."""
+    file = tmp_path / "token"
+    file.write_text(token)
+    for options, env in ((("--token-file", file), {}), ((), {"RUSTCARE_TOKEN": token})):
+        for line in (("plugin", "list"), ("benchmark",)):
+            done = rustcare(*line, *options, "--url", "http://127.0.0.1:9", env={**env, "XDG_CONFIG_HOME": tmp_path})
+            assert done.returncode == 1
+            assert "secret" not in done.stdout + done.stderr
+            assert "Traceback" not in done.stderr
+            assert "code:  cli." in done.stderr
+
+
+def test_nothing_but_printable_letters_is_sent(server: str) -> None:
+    """A header or path that could begin a line of its own is an error that does not repeat it."""
+    connection = Connection(server)
+    for path, headers in (("/a b", {}), ("/\u20ac", {}), ("/", {"X-Tenant": "a\r\nsecret: b"}), ("/", {"X": "\u20ac"})):
+        with pytest.raises(CommandFailed) as refused:
+            connection.ask("POST", path, b"", headers)
+        assert "secret" not in str(refused.value)
+    connection.close()

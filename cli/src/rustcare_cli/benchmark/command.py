@@ -137,16 +137,15 @@ def _credential(
 def _given(file: Path | None) -> str:
     """The credential in a file, or in the environment; empty when there is none."""
     from rustcare_cli._errors import CommandFailed
+    from rustcare_cli.remote._http import credential
 
     if file is None:
-        return (os.environ.get("RUSTCARE_TOKEN") or os.environ.get("RUSTCARE_KEY") or "").strip()
+        found = next((name for name in ("RUSTCARE_TOKEN", "RUSTCARE_KEY") if os.environ.get(name, "").strip()), "")
+        return credential(os.environ[found], found) if found else ""
     try:
-        secret = file.read_text().strip()
+        return credential(file.read_text(), str(file))
     except (OSError, UnicodeDecodeError):
-        secret = ""
-    if not secret:
-        raise CommandFailed("Expected a file with a credential", address=str(file))
-    return secret
+        raise CommandFailed("Expected a file with a credential", address=str(file)) from None
 
 
 def _signed_in(url: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from rustcare_cli._options import DEFAULT_DATA, Data, Json
 from rustcare_cli.trust._ask import asking
 
 from ._common import PAGE, OfTenant, duration, names, pages, show_once, when
+from .tenants import must_be_tenant
 
 __all__ = ["create", "list_keys", "revoke"]
 
@@ -128,6 +129,8 @@ def list_keys(
 
     with asking(data, tenant) as ask:
         found = ask("identity.key.list", account=account)["keys"]
+        if not found and tenant != "default":
+            must_be_tenant(ask, tenant)
         machines = {} if json else _machines(ask, bool(found and not account))
     if json:
         print_json(found)

@@ -13,7 +13,7 @@ from rustcare_cli.trust._ask import asking
 
 from ._common import when
 
-__all__ = ["change", "create", "disable", "enable", "list_tenants", "show"]
+__all__ = ["change", "create", "disable", "enable", "list_tenants", "must_be_tenant", "show"]
 
 PAGE = 500
 
@@ -69,7 +69,7 @@ def list_tenants(data: Data = DEFAULT_DATA, json: Json = False) -> None:
 def show(tenant: Id, data: Data = DEFAULT_DATA, json: Json = False) -> None:
     """One tenant, with its settings."""
     with asking(data) as ask:
-        _show(_must(ask, tenant), json)
+        _show(must_be_tenant(ask, tenant), json)
 
 
 def change(
@@ -98,7 +98,7 @@ def change(
     if whole:
         given["settings"] = _object(whole) if whole.lstrip().startswith("{") else read_config(Path(whole))
     with asking(data) as ask:
-        before = _must(ask, tenant)
+        before = must_be_tenant(ask, tenant)
         if settings:
             given["settings"] = _settings(settings, before["settings"])
         if not given:
@@ -119,7 +119,7 @@ def enable(tenant: Id, data: Data = DEFAULT_DATA, json: Json = False) -> None:
 
 def _switch(tenant: str, enabled: bool, data: Path, json: bool) -> None:
     with asking(data) as ask:
-        _must(ask, tenant)
+        must_be_tenant(ask, tenant)
         _show(ask("identity.tenant.put", id=tenant, enabled=enabled)["tenant"], json)
 
 
@@ -137,7 +137,8 @@ def _find(ask: Any, tenant: str) -> dict[str, Any] | None:
     return next((item for item in _all(ask) if item["id"] == tenant), None)
 
 
-def _must(ask: Any, tenant: str) -> dict[str, Any]:
+def must_be_tenant(ask: Any, tenant: str) -> dict[str, Any]:
+    """A tenant. Raises CommandFailed when there is none of that id."""
     from rustcare_cli._errors import CommandFailed
 
     found = _find(ask, tenant)

@@ -94,6 +94,7 @@ def list_users(
     from rustcare_cli._render import print_json, table
 
     from ._common import PAGE, pages
+    from .tenants import must_be_tenant
 
     for value, allowed, option in (
         (kind, ("", "user", "service"), "--kind"),
@@ -104,6 +105,8 @@ def list_users(
     with asking(data, tenant) as ask:
         asked = {"query": query, "kind": kind, "state": state, "limit": min(limit or PAGE, PAGE)}
         found = list(islice(pages(ask, "identity.account.list", "accounts", **asked), limit or None))
+        if not found and tenant != "default":
+            must_be_tenant(ask, tenant)  # that nobody is in it is no answer for one that is not there
     if json:
         print_json(found)
         return

@@ -16,7 +16,7 @@ from rustcare_sdk.errors import RustCareError, error_from_failure
 
 from rustcare_cli._errors import CommandFailed, ServerUnreachable
 
-__all__ = ["FORM", "Answer", "Connection", "in_the_clear", "problem_of"]
+__all__ = ["FORM", "Answer", "Connection", "credential", "in_the_clear", "problem_of"]
 
 FORM = "application/x-www-form-urlencoded"
 MAX_ANSWER = 256 * 1024 * 1024
@@ -116,10 +116,17 @@ class Connection:
         if self._connection is not None and time.monotonic() - self._used > IDLE:
             self.close()
         sent = {"Accept": "application/json", "User-Agent": "rustcare-cli", **headers}
+        target = self._prefix + path
+        # Here, because http.client would put what it refuses into its error, and that may be a token.
+        for name, value in sent.items():
+            if not (value.isascii() and value.isprintable()):
+                raise CommandFailed(f"Expected printable ASCII in the header field {name}, got something else")
+        if not (target.isascii() and target.isprintable()) or " " in target:
+            raise CommandFailed("Expected a URL of printable ASCII without blanks", address=self.url)
         try:
             if self._connection is None:
                 self._connection = self._open()
-            self._connection.request(method, self._prefix + path, body, sent)
+            self._connection.request(method, target, body, sent)
             return self._connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             raise self._unreachable(error) from None
@@ -160,6 +167,16 @@ class Connection:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def credential(text: str, where: str) -> str:
+    """A token or key as it was found in a file or variable. Raises CommandFailed, which does not repeat it."""
+    found = text.strip()
+    if not found or not (found.isascii() and found.isprintable()) or " " in found:
+        raise CommandFailed(
+            "Expected one token or key, on one line and nothing else, got something else", address=where
+        )
+    return found
 
 
 def in_the_clear(url: str) -> bool:

@@ -17,7 +17,7 @@ from rustcare_sdk.errors import RustCareError, ServiceError, error_from_failure
 from rustcare_cli._client import Server
 from rustcare_cli._errors import CommandFailed, NotSignedIn, ServerUnreachable
 
-from ._http import Answer, Connection, problem_of
+from ._http import Answer, Connection, credential, problem_of
 from .tokens import Tokens, expired, sign_in
 
 __all__ = ["WHOAMI", "RemoteClient", "credentials"]
@@ -38,13 +38,14 @@ def credentials(server: Server) -> Credentials:
     """Where the token for a server comes from: a file, the environment (RUSTCARE_TOKEN), or a sign-in, renewed as needed."""
     fixed = ""
     if server.token_file is not None:
-        try:
-            fixed = server.token_file.read_text().strip()
-        except (OSError, UnicodeDecodeError):
-            raise CommandFailed("Expected a file with a token", address=str(server.token_file)) from None
         where = str(server.token_file)
-    elif fixed := os.environ.get("RUSTCARE_TOKEN", "").strip():
+        try:
+            fixed = credential(server.token_file.read_text(), where)
+        except (OSError, UnicodeDecodeError):
+            raise CommandFailed("Expected a file with a token", address=where) from None
+    elif "RUSTCARE_TOKEN" in os.environ:
         where = "RUSTCARE_TOKEN"
+        fixed = credential(os.environ[where], where) if os.environ[where].strip() else ""
     if fixed:
 
         def given(refused: str) -> str:
