@@ -101,6 +101,42 @@ async def test_a_page_ends_before_it_has_too_many_members(h: PluginHarness, scim
         assert all("members" not in item for item in page["Resources"])
 
 
+@pytest.mark.parametrize(
+    "query", ["", "sortBy=title", "filter=not%20(title%20pr)", "sortBy=userName&sortOrder=descending"]
+)
+async def test_users_in_very_many_groups_do_not_fill_a_page(h: PluginHarness, scim: Client, query: str) -> None:
+    """However it is asked for, an answer shows so many memberships; each user is in one page, with all their groups.
+
+    Over all kinds too: groups come when all users have been.
+    """
+    users = await crowd(h, 8)
+    wards = MAX_MEMBERS // 7
+    plugin: Any = h.plugin
+    async with plugin.ctx.db.transaction() as tx:
+        await tx.execute_many(
+            "INSERT INTO groups (tenant, id, name, name_key, roles, external_id, created, updated, version)"
+            " VALUES ('default', ?, ?, ?, '[]', '', 0, 0, 1)",
+            [(f"g{number}", f"Ward {number}", f"ward {number}") for number in range(wards)],
+        )
+        await tx.execute_many(
+            "INSERT INTO memberships (tenant, group_id, account) VALUES ('default', ?, ?)",
+            [(f"g{number}", user) for number in range(wards) for user in users],
+        )
+    for path in ("/Users", "") if query in ("", "sortBy=title") else ("/Users",):
+        seen: list[str] = []
+        pages = 0
+        while len(seen) < 8:
+            page = (await scim.ask("GET", f"{path}?startIndex={len(seen) + 1}&count=8&{query}"))[1]
+            assert page["itemsPerPage"] == len(page["Resources"]) > 0
+            people = [item for item in page["Resources"] if "userName" in item]
+            assert people == page["Resources"][: len(people)]
+            assert all(len(item["groups"]) == wards for item in people)
+            assert pages or len(people) == len(page["Resources"]) == 7
+            seen += [item["id"] for item in people]
+            pages += 1
+        assert (sorted(seen), pages) == (users, 2)
+
+
 async def test_members_are_there_wherever_they_are_needed(h: PluginHarness, scim: Client) -> None:
     """To decide a filter that the database cannot, and to sort, even where they are not shown; over all kinds too."""
     users = await crowd(h, 3)

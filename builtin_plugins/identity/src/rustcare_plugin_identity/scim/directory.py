@@ -8,7 +8,7 @@ A group may have ten thousand members. They are read where they are asked for: t
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 from rustcare_sdk.context import Database
@@ -19,7 +19,7 @@ from .errors import InvalidPath, InvalidValue, TooMany
 from .filters import Filter, parse_attribute, parse_filter
 from .filters.evaluate import Predicate, bind
 from .filters.sql import GROUP_COLUMNS, USER_COLUMNS, Condition, condition
-from .mapping import Membership, Shown, group_resource, show_members, user_resource
+from .mapping import Membership, Shown, group_resource, show_groups, show_members, user_resource
 from .schemas import GROUPS, KINDS, USERS, Found, Kind
 from .values import Resource, instant
 
@@ -30,7 +30,7 @@ DEFAULT_COUNT = 100
 MAX_COUNT = 1000
 #: Resources that are looked at one by one for one answer; more is `tooMany`.
 MAX_LOOKED_AT = 20_000
-#: Members that the groups of one answer have in all; a page ends before the group with which they would be more.
+#: Memberships that one answer shows in all, of groups or of users; a page ends before the one with which they would be more.
 MAX_MEMBERS = 50_000
 _BATCH = 500
 
@@ -127,19 +127,20 @@ class Directory:
             page = await self._sorted(tenant, plans, keys, query, start, count, base)
         else:
             found: list[Shown] = []
-            total = 0
+            total, left = 0, count
             for plan in plans:
                 skip = max(0, start - 1 - total)
-                some, all_ = await self._slice(tenant, plan, skip, count - len(found), base)
+                some, all_ = await self._slice(tenant, plan, skip, left, base)
                 found += some
                 total += all_
+                # A page that ends early ends there: what comes next is on the next one.
+                left = left - len(some) if len(some) == min(left, max(0, all_ - skip)) else 0
             page = Page(found, total, start)
         groups = [shown for shown in page.found if shown.kind is GROUPS] if query.members else []
-        if not groups:
-            return page
-        enough = await self._show_members(tenant, groups, base)
-        shown_ = page.found if enough is None else page.found[: page.found.index(enough)]
-        return Page(shown_, page.total, page.start)
+        fitting = await self._fitting(tenant, "group_id", [shown.id for shown in groups])
+        end = page.found.index(groups[fitting]) if fitting < len(groups) else len(page.found)
+        await self._show_members(tenant, groups[:fitting], base)
+        return Page(page.found[:end], page.total, page.start)
 
     async def _sorted(
         self,
@@ -155,19 +156,29 @@ class Directory:
         for plan, key in zip(plans, keys, strict=True):
             async for shown in self._each(tenant, plan, base, MAX_LOOKED_AT - len(every)):
                 every.append((key(shown.resource), shown))
-                shown.resource.pop("members", None)  # only to sort by: those of the page are read again
+                # Only to sort by: those of the page are read again.
+                shown.resource.pop("members", None)
+                shown.resource.pop("groups", None)
         # What has no value comes last; first, when the order is turned around (RFC 7644, section 3.4.2.3).
         every.sort(key=lambda item: (item[0] is None, item[0] if item[0] is not None else ""), reverse=query.descending)
-        return Page([shown for _, shown in every[start - 1 : start - 1 + count]], len(every), start)
+        found = [shown for _, shown in every[start - 1 : start - 1 + count]]
+        users = [shown for shown in found if shown.kind is USERS]
+        fitting = await self._fitting(tenant, "account", [shown.id for shown in users])
+        memberships = await self._memberships(tenant, [shown.id for shown in users[:fitting]])
+        for shown in users[:fitting]:
+            show_groups(shown.resource, memberships[shown.id], base)
+        return Page(found[: found.index(users[fitting])] if fitting < len(users) else found, len(every), start)
 
     async def _slice(self, tenant: str, plan: _Plan, skip: int, count: int, base: str) -> tuple[list[Shown], int]:
         if plan.fits is None:
             return await self._rows(tenant, plan, base, min(skip, 2**62), count)
         found: list[Shown] = []
-        total = 0
+        total, left = 0, MAX_MEMBERS
         async for shown in self._each(tenant, plan, base, MAX_LOOKED_AT):
             if skip <= total < skip + count:
-                found.append(shown)
+                left -= len(shown.resource.get("groups") or shown.resource.get("members") or ())
+                if left >= 0 or not found:
+                    found.append(shown)
             total += 1
         return found, total
 
@@ -196,50 +207,56 @@ class Directory:
                 tenant, limit=max(1, limit), offset=offset, where=where, params=params, with_members=False
             )
             shown = [group_resource(group, base) for group in groups[: max(0, limit)]]
-            enough = await self._show_members(tenant, shown, base) if plan.members else None
-            return shown if enough is None else shown[: shown.index(enough)], total
+            if plan.members:
+                shown = shown[: await self._fitting(tenant, "group_id", [one.id for one in shown])]
+                await self._show_members(tenant, shown, base)
+            return shown, total
         accounts, _, total = await self._accounts.page(
             tenant, kind="user", limit=max(0, limit), offset=offset, where=where, params=params
         )
+        accounts = accounts[: await self._fitting(tenant, "account", [account.id for account in accounts])]
         return await self._users(tenant, accounts, base), total
 
-    async def _show_members(self, tenant: str, groups: Sequence[Shown], base: str) -> Shown | None:
-        """Give groups their members: the users among them, for SCIM knows no service accounts. The first group that is one
-        too many, if there is one; it has none, and neither have those behind it."""
+    async def _fitting(self, tenant: str, column: Literal["account", "group_id"], ids: Sequence[str]) -> int:
+        """How many of some users or groups, from the first on, have `MAX_MEMBERS` memberships in all; one at least."""
         left = MAX_MEMBERS
-        for start in range(0, len(groups), _BATCH):
-            some = groups[start : start + _BATCH]
-            marks, ids = ", ".join("?" * len(some)), [shown.id for shown in some]
+        for start in range(0, len(ids), _BATCH):
+            some = ids[start : start + _BATCH]
             counted = await self._db.fetch(
-                "SELECT group_id, COUNT(*) AS n FROM memberships"
-                f" WHERE tenant = ? AND group_id IN ({marks}) GROUP BY group_id",
-                (tenant, *ids),
+                f"SELECT {column} AS id, COUNT(*) AS n FROM memberships"
+                f" WHERE tenant = ? AND {column} IN ({', '.join('?' * len(some))}) GROUP BY {column}",
+                (tenant, *some),
             )
-            sizes = {row["group_id"]: int(row["n"]) for row in counted}
-            fitting: dict[str, list[str]] = {}
-            enough: Shown | None = None
-            for shown in some:
-                left -= sizes.get(shown.id, 0)
-                if left < 0 and shown is not groups[0]:
-                    enough = shown
-                    break
-                fitting[shown.id] = []
+            sizes = {row["id"]: int(row["n"]) for row in counted}
+            for place, id in enumerate(some, start):
+                left -= sizes.get(id, 0)
+                if left < 0 and place:
+                    return place
+        return len(ids)
+
+    async def _show_members(self, tenant: str, groups: Sequence[Shown], base: str) -> None:
+        """Give groups their members: the users among them, for SCIM knows no service accounts."""
+        members: dict[str, list[str]] = {shown.id: [] for shown in groups}
+        ids = list(members)
+        for start in range(0, len(ids), _BATCH):
+            some = ids[start : start + _BATCH]
             for row in await self._db.fetch(
                 "SELECT m.group_id AS group_id, m.account AS account FROM memberships m"
                 " JOIN accounts a ON a.tenant = m.tenant AND a.id = m.account AND a.kind = 'user'"
-                f" WHERE m.tenant = ? AND m.group_id IN ({', '.join('?' * len(fitting))}) ORDER BY m.account",
-                (tenant, *fitting),
+                f" WHERE m.tenant = ? AND m.group_id IN ({', '.join('?' * len(some))}) ORDER BY m.account",
+                (tenant, *some),
             ):
-                fitting[row["group_id"]].append(row["account"])
-            for shown in some:
-                show_members(shown, fitting.get(shown.id, ()), base)
-            if enough is not None:
-                return enough
-        return None
+                members[row["group_id"]].append(row["account"])
+        for shown in groups:
+            show_members(shown, members[shown.id], base)
 
     async def _users(self, tenant: str, accounts: Sequence[Account], base: str) -> list[Shown]:
-        memberships: dict[str, list[Membership]] = {account.id: [] for account in accounts}
-        ids = list(memberships)
+        memberships = await self._memberships(tenant, [account.id for account in accounts])
+        return [user_resource(account, memberships[account.id], base) for account in accounts]
+
+    async def _memberships(self, tenant: str, ids: Sequence[str]) -> dict[str, list[Membership]]:
+        """The groups of accounts, by name."""
+        memberships: dict[str, list[Membership]] = {id: [] for id in ids}
         for start in range(0, len(ids), _BATCH):
             some = ids[start : start + _BATCH]
             for row in await self._db.fetch(
@@ -249,7 +266,7 @@ class Directory:
                 (tenant, *some),
             ):
                 memberships[row["account"]].append(Membership(row["account"], row["id"], row["name"]))
-        return [user_resource(account, memberships[account.id], base) for account in accounts]
+        return memberships
 
 
 def _plan(kind: Kind, filter_: Filter | None, sort_by: str, several: bool) -> _Plan:

@@ -26,6 +26,7 @@ __all__ = [
     "UserFields",
     "etag",
     "group_resource",
+    "show_groups",
     "show_members",
     "user_fields",
     "user_resource",
@@ -98,11 +99,7 @@ def user_resource(account: Account, groups: Sequence[Membership], base: str) -> 
     resource.pop("emails", None)
     if emails:
         resource["emails"] = emails
-    if groups:
-        resource["groups"] = [
-            {"value": item.group, "$ref": f"{base}/Groups/{item.group}", "display": item.name, "type": "direct"}
-            for item in groups
-        ]
+    show_groups(resource, groups, base)
     for extension in USERS.extensions:
         if extension.id in resource:
             resource["schemas"].append(extension.id)
@@ -133,6 +130,15 @@ def _fits(attribute: Attribute | None, value: Any) -> bool:
     if attribute.multi:
         return isinstance(value, list) and all(isinstance(item, dict) for item in value)
     return isinstance(value, dict if attribute.type == "complex" else (str, bool, int, float))
+
+
+def show_groups(user: Resource, groups: Sequence[Membership], base: str) -> None:
+    """Give a user's resource the groups that the user is in."""
+    if groups:
+        user["groups"] = [
+            {"value": item.group, "$ref": f"{base}/Groups/{item.group}", "display": item.name, "type": "direct"}
+            for item in groups
+        ]
 
 
 def group_resource(group: Group, base: str) -> Shown:
