@@ -311,6 +311,18 @@ async def test_whoever_serves_authz_check_decides() -> None:
         assert (await gate.ask("GET", "/lab/7", who="ann")).status_code == 200
 
 
+async def test_where_a_decider_is_required_nothing_passes_without_one() -> None:
+    """Neither before there is one nor after it has gone; what is for everybody is."""
+    async with gateway_plugin(LAB, row("GET", "/open", public=True), authorization_required=True) as gate:
+        gate.person("ann", scopes=("lab",))
+        for _ in range(2):
+            answer = await gate.ask("GET", "/lab/7", who="ann")
+            assert (answer.status_code, code(answer)) == (503, "gateway.authorization-unavailable")
+        gate.h.answer(CHECK, CheckReply(True))
+        assert (await gate.ask("GET", "/lab/7", who="ann")).status_code == 200
+        assert (await gate.ask("GET", "/open")).status_code == 200
+
+
 async def test_every_answered_request_is_recorded_without_what_it_was_about() -> None:
     """In its tenant: when, how long, id, who, method, the route's path, status, session; no path and no query."""
     async with gateway_plugin(LAB, tenants=TWO) as gate:
