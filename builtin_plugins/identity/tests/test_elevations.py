@@ -137,6 +137,19 @@ async def test_emergency_access_takes_a_second_factor_a_reason_and_bounds() -> N
         assert await h.database.fetch("SELECT * FROM elevations") == []
 
 
+async def test_a_tenant_allows_no_more_than_holds_for_all() -> None:
+    """Fewer minutes, fewer roles, a longer reason; never a role that the operator keeps out of emergencies."""
+    allowed = {"elevations": {"roles": ["emergency", "clinician"], "minutes": 60, "reason": 10}}
+    own = {"elevations": {"roles": ["administrator", "clinician"], "minutes": 600, "reason": 5}}
+    async with identity_plugin({"settings": allowed}) as h:
+        await h.plugin.tenants.put(identity.TenantRequest("default", settings=own))  # type: ignore[attr-defined]
+        ann = await person(h)
+        session, _ = await signed_in(h, ann, aal=2)
+        for asked in ({"role": "administrator"}, {"role": "emergency"}, {"role": "clinician", "minutes": 61}):
+            assert await code_of(break_glass(h, ann.principal, session.id, **asked)) == "identity.elevation-invalid"
+        assert (await break_glass(h, ann.principal, session.id, role="clinician")).role == "clinician"
+
+
 async def test_administrators_are_written_to_in_the_same_commit() -> None:
     """Those of the tenant with an address that is theirs, but for whoever did it; the reason stays out of the mail."""
     config = {"mail": {"host": "127.0.0.1", "port": 9, "security": "none"}}

@@ -27,6 +27,7 @@ class ElevationSettings(Struct, frozen=True, forbid_unknown_fields=True):
 def bounds_under(settings: Callable[[str], ElevationSettings], tenant: str) -> ElevationSettings:
     """Those of a tenant, as far as they are not beyond those that hold for all (`settings("")`)."""
     own, all_ = settings(tenant), settings("")
+    roles = tuple(role for role in own.roles if role in all_.roles)
     return ElevationSettings(
-        min(own.minutes, all_.minutes), own.roles, min(own.hours, all_.hours), max(own.reason, all_.reason)
+        min(own.minutes, all_.minutes), roles, min(own.hours, all_.hours), max(own.reason, all_.reason)
     )
