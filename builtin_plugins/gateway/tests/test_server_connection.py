@@ -232,6 +232,34 @@ async def test_a_body_beside_an_upgrade_is_as_strict_and_as_slow_as_others(serve
     assert (await client.ask(UPGRADE + b"Content-Length: 3\r\n\r\na"))[0] == 408
 
 
+async def test_who_has_sent_all_of_a_request_may_close_that_half(serve: Serve) -> None:
+    """A whole request is answered, those before it too, and then the connection ends; half a request is not."""
+    go = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await go.wait()
+        await echo(scope, receive, send)
+
+    server, connect = await serve(slow)
+    client = await connect()
+    client.send(OK)
+    client.writer.write_eof()
+    await until(lambda: any(one.exchange and not one.exchange.keep_alive for one in server.connections))
+    go.set()
+    status, fields, _ = await client.answer()
+    assert (status, fields["connection"]) == (200, "close")
+    assert await client.rest() == b""
+    several = await connect()
+    several.send(OK * 3)
+    several.writer.write_eof()
+    assert [(await several.answer())[0] for _ in range(3)] == [200, 200, 200]
+    assert await several.rest() == b""
+    half = await connect()
+    half.send(POST + b"Content-Length: 3\r\n\r\na")
+    half.writer.write_eof()
+    assert await half.rest() == b""
+
+
 # sizes
 
 

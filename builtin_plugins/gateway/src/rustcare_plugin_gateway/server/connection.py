@@ -98,6 +98,18 @@ class Connection(HttpToolsProtocol):
         if exc is None:
             self.transport.close()
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio's protocols may, which uvicorn's does not
+        """The client sends nothing more. Whether the connection stays open: for answers that have not begun, to whole requests.
+
+        An answer that has begun and has no end of its own, such as a stream of events, would never learn that its reader has
+        left: it ends now. TLS knows no half of a connection.
+        """
+        last = self.waiting[-1] if self.waiting else self.exchange
+        if last is None or last.complete or last.more or last.started or self.scheme == "https":
+            return False
+        last.keep_alive = False
+        return True
+
     def data_received(self, data: bytes) -> None:
         if self.phase == LINGER or self.upgraded:
             return
