@@ -109,11 +109,12 @@ async def test_disabling_ends_everything_before_it_is_answered() -> None:
         assert (await home.sign_in()).credential
 
 
-@pytest.mark.parametrize("what", ["disabled", "deleted", "password", "own password", "roles", "import"])
+@pytest.mark.parametrize("what", ["disabled", "deleted", "password", "own password", "roles", "group", "import"])
 async def test_what_is_taken_and_what_ends_by_it_are_one_commit(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """When sessions cannot be ended nothing has changed: no crash leaves an account disabled whose tokens go on."""
     async with house() as home:
         anna = await home.person(roles=["clinician"])
+        group = await put_group(home, name="g", roles=["auditor"], members=[anna.id])
         session = await home.sign_in()
         before = await info(home)
         line = '{"type":"account","name":"anna","email":"anna@clinic.example","state":"disabled"}'
@@ -123,6 +124,7 @@ async def test_what_is_taken_and_what_ends_by_it_are_one_commit(what: str, monke
             "password": (identity.ACCOUNT_UPDATE, identity.UpdateAccountRequest("anna", password=OTHER)),
             "own password": (identity.ACCOUNT_PASSWORD, identity.ChangePasswordRequest(OTHER, PASSWORD)),
             "roles": (identity.ACCOUNT_UPDATE, identity.UpdateAccountRequest("anna", roles=[])),
+            "group": (identity.GROUP_PUT, identity.GroupRequest(group.id, delete=True)),
             "import": (identity.ACCOUNT_IMPORT, identity.ImportRequest(line, update=True)),
         }[what]
 

@@ -13,9 +13,8 @@ from rustcare_sdk.contracts import identity
 
 from rustcare_plugin_identity.errors import GroupUnknown, InvalidGroup
 
-from .accounts import Account
 from .administrators import Administrators
-from .groups import Group, GroupChange
+from .groups import GroupChange
 from .infos import group_info
 from .names import folded
 
@@ -66,21 +65,16 @@ class GroupServices(Administrators):
             await self.event("group.created", details={"group": made.id, "roles": " ".join(made.roles)})
             await self._groups_tell("group.joined", made.id, made.members)
             return identity.GroupsReply([group_info(made)])
-        before = await self.groups.get(tenant, asked.id)
-        if before is None:
-            raise GroupUnknown("expected a group of this tenant, got an id that none has", address="group")
-        # Who only comes in, or stays, loses nothing: of ten thousand members it is those who go that matter.
-        some = None if asked.delete or asked.roles is not None or asked.members is not None else set(asked.remove)
-        held = await self._groups_held(before, some)
         administered = await self.administered(message)
+        told: list[identity.Revocation] = []
 
-        async def check(tx: Queries) -> None:
+        async def check(tx: Queries, change: GroupChange) -> None:
             if administered:
                 await self.keep_administered(tx, "group")
+            told.extend(await self._groups_end_lost(tx, tenant, change))
 
         if asked.delete:
-            after = await self.groups.delete(tenant, asked.id, version=asked.version, check=check)
-            change = GroupChange(after, (), after.members, after.members)
+            change = await self.groups.delete(tenant, asked.id, version=asked.version, check=check)
         else:
             given = {"name": asked.name, "roles": asked.roles, "external_id": asked.external_id}
             change = await self.groups.update(
@@ -93,7 +87,7 @@ class GroupServices(Administrators):
                 version=asked.version,
                 check=check,
             )
-        await self._groups_end_lost(tenant, change.touched, held)
+        await self.tell(told)
         action = "group.deleted" if asked.delete else "group.updated"
         details = {"group": asked.id, "accounts": str(len(change.touched))}
         if asked.roles is not None:
@@ -109,25 +103,19 @@ class GroupServices(Administrators):
             one = some[0] if len(some) == 1 else ""
             await self.event(action, account=one, details={"group": group, "accounts": " ".join(some)})
 
-    async def _groups_held(self, group: Group, some: set[str] | None) -> dict[str, tuple[Account, set[str]]]:
-        """The members (`some` of them, or all) with the scopes that they hold now; nobody when the group gives none."""
-        if not self.accounts.scopes_of(group.tenant, group.roles):
-            return {}
-        found = {}
-        for id in group.members if some is None else some.intersection(group.members):
-            account = await self.accounts.get(group.tenant, id)
-            if account is not None:
-                roles = await self.accounts.roles_of(account)
-                found[id] = (account, set(self.accounts.scopes_of(group.tenant, roles)))
-        return found
-
-    async def _groups_end_lost(
-        self, tenant: str, touched: Sequence[str], held: dict[str, tuple[Account, set[str]]]
-    ) -> None:
-        for id in touched:
-            if id not in held:
-                continue  # it has come in: nothing is lost
-            account, before = held[id]
-            now = self.accounts.scopes_of(tenant, await self.accounts.roles_of(account))
-            if not before <= set(now):
-                await self.sessions.revoke(tenant=tenant, account=id, reason="rights taken away")
+    async def _groups_end_lost(self, tx: Queries, tenant: str, change: GroupChange) -> list[identity.Revocation]:
+        """End what was opened under scopes that the group has given and nothing gives now; what is to be told."""
+        told: list[identity.Revocation] = []
+        if not self.accounts.scopes_of(tenant, change.roles):
+            return told
+        # Who has come in has lost nothing.
+        ids = sorted(set(change.touched) - set(change.joined))
+        own = await self.accounts.own_roles_of_all(tenant, ids, tx)
+        groups = await self.groups.of_all(tenant, ids, tx)
+        for id, roles in own.items():
+            held = {*roles, *(role for _, given in groups[id] for role in given)}
+            before = self.accounts.scopes_of(tenant, sorted({*held, *change.roles}))
+            if not set(before) <= set(self.accounts.scopes_of(tenant, sorted(held))):
+                _, ended = await self.sessions.end(tx, tenant=tenant, account=id, reason="rights taken away")
+                told += ended
+        return told

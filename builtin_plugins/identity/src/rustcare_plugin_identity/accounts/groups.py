@@ -20,7 +20,7 @@ from rustcare_plugin_identity.errors import (
 
 from .names import checked_display_name, folded
 
-__all__ = ["Group", "GroupChange", "Groups"]
+__all__ = ["Check", "Group", "GroupChange", "Groups"]
 
 _SELECT = "SELECT tenant, id, name, roles, external_id, created, updated, version FROM groups"
 _CHANGEABLE = frozenset({"name", "roles", "external_id"})
@@ -42,13 +42,20 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class GroupChange(msgspec.Struct, frozen=True):
-    """A group as it is after a change. `joined`, `left`: members who were none before, and who are none now; `touched`: all
-    accounts whose rights may have changed."""
+    """A group as it is after a change (as it was, if it is gone), and the roles that it gave before.
+
+    `joined`, `left`: members who were none before, and who are none now; `touched`: all accounts whose rights may have changed.
+    """
 
     group: Group
+    roles: tuple[str, ...]
     joined: tuple[str, ...]
     left: tuple[str, ...]
     touched: tuple[str, ...]
+
+
+#: Looks at what a change has brought about, within its transaction: when it raises, nothing has changed.
+Check = Callable[[Queries, GroupChange], Awaitable[None]]
 
 
 class Groups:
@@ -89,12 +96,14 @@ class Groups:
         )
         return [row["group_id"] for row in rows]
 
-    async def of_all(self, tenant: str, accounts: Sequence[str]) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
+    async def of_all(
+        self, tenant: str, accounts: Sequence[str], tx: Queries | None = None
+    ) -> dict[str, list[tuple[str, tuple[str, ...]]]]:
         """The groups of many accounts: ids and roles, by the account's id."""
         found: dict[str, list[tuple[str, tuple[str, ...]]]] = {account: [] for account in accounts}
         for start in range(0, len(accounts), _BATCH):
             some = accounts[start : start + _BATCH]
-            rows = await self._db.fetch(
+            rows = await (tx or self._db).fetch(
                 "SELECT m.account AS account, m.group_id AS group_id, g.roles AS roles FROM memberships m"
                 " JOIN groups g ON g.tenant = m.tenant AND g.id = m.group_id"
                 f" WHERE m.tenant = ? AND m.account IN ({', '.join('?' * len(some))}) ORDER BY m.group_id",
@@ -193,11 +202,9 @@ class Groups:
         add: Sequence[str] = (),
         remove: Sequence[str] = (),
         version: int = 0,
-        check: Callable[[Queries], Awaitable[None]] | None = None,
+        check: Check | None = None,
     ) -> GroupChange:
         """Change what is named (`name`, `roles`, `external_id`) and who is a member.
-
-        `check` looks at what has come of it, within the transaction: when it raises, nothing has changed.
 
         Raises:
             GroupUnknown, VersionConflict, and what `create` raises.
@@ -232,15 +239,17 @@ class Groups:
                 )
                 new = sorted(wanted - set(before.members))
                 await self._add(tx, tenant, id, new)
+                touched = gone | set(new) | (wanted if roles != before.roles else set())
+                after = msgspec.structs.replace(
+                    before, name=name, roles=roles, external_id=external_id, updated=now, members=tuple(sorted(wanted))
+                )
+                left = tuple(sorted(gone))
+                change = GroupChange(after, before.roles, tuple(new), left, tuple(sorted(touched)))
                 if check is not None:
-                    await check(tx)
+                    await check(tx, change)
         except StoreError as error:
             raise _explained(error) from None
-        touched = gone | set(new) | (wanted if roles != before.roles else set())
-        after = msgspec.structs.replace(
-            before, name=name, roles=roles, external_id=external_id, updated=now, members=tuple(sorted(wanted))
-        )
-        return GroupChange(after, tuple(new), tuple(sorted(gone)), tuple(sorted(touched)))
+        return change
 
     async def assign(self, tx: Queries, tenant: str, account: str, groups: Sequence[str]) -> None:
         """Make an account a member of these groups and no others. Raises GroupUnknown."""
@@ -271,24 +280,18 @@ class Groups:
             [(tenant, id, account) for account in dict.fromkeys(accounts)],
         )
 
-    async def delete(
-        self,
-        tenant: str,
-        id: str,
-        *,
-        version: int = 0,
-        check: Callable[[Queries], Awaitable[None]] | None = None,
-    ) -> Group:
-        """Take a group away; as it was. `check`: as for `update`. Raises GroupUnknown, VersionConflict."""
+    async def delete(self, tenant: str, id: str, *, version: int = 0, check: Check | None = None) -> GroupChange:
+        """Take a group away. Raises GroupUnknown, VersionConflict."""
         async with self._db.transaction() as tx:
             before = await self.get(tenant, id, tx)
             if before is None or not await tx.execute("DELETE FROM groups WHERE tenant = ? AND id = ?", (tenant, id)):
                 raise GroupUnknown("expected a group of this tenant, got an id that none has", address="group")
             _check_version(version, before.version)
             await tx.execute("DELETE FROM memberships WHERE tenant = ? AND group_id = ?", (tenant, id))
+            change = GroupChange(before, before.roles, (), before.members, before.members)
             if check is not None:
-                await check(tx)
-        return before
+                await check(tx, change)
+        return change
 
     async def _members(self, queries: Queries, tenant: str, id: str) -> list[str]:
         rows = await queries.fetch(
