@@ -11,7 +11,7 @@ import pytest
 from rustcare_cli.app import app, command_names
 from typer.testing import CliRunner
 
-from cli.tests.helpers import ENVIRONMENT, rustcare, rustcare_json
+from cli.tests.helpers import ENVIRONMENT, command, rustcare, rustcare_json
 
 PROMISED = {
     "demo",
@@ -201,3 +201,13 @@ def test_usage_has_one_pair_of_brackets_for_what_may_be_left_out() -> None:
     for name in command_names():
         usage = CliRunner().invoke(app, [*name.split(), "--help"]).output.partition("\n\n")[0]
         assert "[[" not in usage, usage
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_full_disk_is_an_error_and_no_traceback(options: tuple[str, ...], tmp_path: Path) -> None:
+    """What the system refuses is told in its words, with exit code 1, also where it is standard output."""
+    line = command("plugin", "new", "ward-bell", "--into", tmp_path / "w", *options)
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=ENVIRONMENT)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ["error: The system refused: No space left on device", "code:  cli.failed"]

@@ -120,14 +120,23 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # the reader of a pipe went away: no error, see `__main__`
         except Exception as error:
             from rustcare_sdk.errors import RustCareError
 
+            from ._errors import CommandFailed
+
+            if isinstance(error, OSError) and error.strerror:  # a full disk, a folder that may not be written to
+                error = CommandFailed(f"The system refused: {error.strerror}", address=str(error.filename or ""))
             if not isinstance(error, RustCareError):
                 raise
             from ._render import show_error
 
-            show_error(error, as_json=wants_json(ctx))
+            try:
+                show_error(error, as_json=wants_json(ctx))
+            except OSError:
+                show_error(error, as_json=False)  # standard output is what cannot be written to
             ctx.exit(1)
 
 
