@@ -94,3 +94,14 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     """There is nothing to look into."""
     with pytest.raises(BreachFileInvalid):
         Breached(str(tmp_path))
+
+
+def test_a_file_that_is_gone_lets_no_password_pass(tmp_path: Path) -> None:
+    """Nor is it an error that nobody knows: it has a code, and says where to look."""
+    path = tmp_path / "file"
+    path.write_bytes(ntlm("one") + b":1\n")
+    breached = Breached(str(path))
+    path.unlink()
+    with pytest.raises(BreachFileInvalid) as refused:
+        breached.has("two")
+    assert refused.value.address == "config.passwords.breached"

@@ -231,6 +231,24 @@ async def test_nobody_costs_what_somebody_costs() -> None:
         hasher.close()
 
 
+async def test_what_is_too_long_for_a_password_is_wrong_whatever_it_begins_with() -> None:
+    """It is compared with nobody's, cut to what the keyring takes; marks that are typed apart count with their letters."""
+    keyring = Keyring()
+    hasher = Hasher(keyring.make, keyring.compare, lambda size: b"r" * size)
+    try:
+        longest = "\u00e9" * 1024
+        assert await hasher.verify(f"$ours${longest}", "e\u0301" * 1024) == (True, False)
+        for typed in (longest + "x", "x" * 5000, "\ufdfa" * 1000):
+            encoded = f"$ours${typed[:1024]}"
+            assert await hasher.verify(encoded, typed) == (False, False)
+            assert keyring.compared[-1] != encoded
+        foreign = made("bcrypt", longest)
+        assert await hasher.verify(foreign, longest) == (True, True)
+        assert await hasher.verify(foreign, longest + "x") == (False, False)
+    finally:
+        hasher.close()
+
+
 async def test_passwords_are_normal_before_they_are_hashed() -> None:
     """However a keyboard composes it; a foreign hash is tried as typed too, since others did not compose."""
     keyring = Keyring()

@@ -11,7 +11,7 @@ from rustcare_plugin_identity.accounts.names import key
 from rustcare_plugin_identity.errors import LoginFailed, NotSignedIn
 from rustcare_plugin_identity.passwords.rules import normal
 
-from .gate import LONGEST_PASSWORD, Gate
+from .gate import Gate
 
 __all__ = ["LoginServices"]
 
@@ -36,10 +36,9 @@ class LoginServices(Gate):
         if tried.retry_after:
             return identity.LoginReply(retry_after=tried.retry_after)
         usable = account is not None and self.usable(account)
-        # A password that is too long to be one costs what a wrong one costs.
-        encoded = account.password if account is not None and usable and len(asked.password) <= LONGEST_PASSWORD else ""
+        encoded = account.password if account is not None and usable else ""
         try:
-            valid, stale = await self.hasher.verify(encoded, asked.password[:LONGEST_PASSWORD])
+            valid, stale = await self.hasher.verify(encoded, asked.password)
         except RustCareError:
             await self.lockout.undo(tenant, tried)
             raise

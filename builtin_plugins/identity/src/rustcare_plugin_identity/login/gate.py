@@ -36,10 +36,7 @@ from .links import Links, path
 from .lockout import Lockout
 from .tickets import Ticket, Tickets
 
-__all__ = ["LONGEST_PASSWORD", "MAILS", "Gate", "Shut"]
-
-#: Characters of a password that are looked at.
-LONGEST_PASSWORD = 1024
+__all__ = ["MAILS", "Gate", "Shut"]
 
 #: How often a link may be asked for, for one name: two at once, then ever more slowly.
 MAILS = LockoutSettings(free=2, longest_wait=900.0, lock_after=10, lock_for=3600.0, lock_longest=3600.0)
@@ -208,7 +205,7 @@ class Gate(ActivityServices, AccountInfos):
         if tried.retry_after:
             return False, tried.retry_after
         try:
-            valid, _ = await self.hasher.verify(account.password, given[:LONGEST_PASSWORD])
+            valid, _ = await self.hasher.verify(account.password, given)
         except RustCareError:
             await self.lockout.undo(account.tenant, tried)
             raise

@@ -44,16 +44,15 @@ class Breached:
                 with self._path.open("rb") as file:
                     self._kind = _kind(len(file.readline().split(b":")[0]))
         except (OSError, ValueError) as error:
-            raise BreachFileInvalid(
-                f"expected a file of HASH:COUNT lines or a folder of such files, got {type(error).__name__}",
-                hint="see passwords.breached in the README of identity",
-                address="config.passwords.breached",
-            ) from None
+            raise _invalid(error) from None
 
     def has(self, password: str) -> bool:
-        """Whether it stands there. Blocks. Raises OSError."""
+        """Whether it stands there. Blocks. Raises BreachFileInvalid when it cannot be read any more."""
         digest = _hash(password, self._kind)
-        return self._in_folder(digest) if self._folder else self._in_file(digest)
+        try:
+            return self._in_folder(digest) if self._folder else self._in_file(digest)
+        except OSError as error:
+            raise _invalid(error) from None
 
     def _in_folder(self, digest: bytes) -> bool:
         path = self._path / f"{digest[:_PREFIX].decode()}.txt"
@@ -87,6 +86,14 @@ class Breached:
                 else:
                     high = middle
         return False
+
+
+def _invalid(error: Exception) -> BreachFileInvalid:
+    return BreachFileInvalid(
+        f"expected a file of HASH:COUNT lines or a folder of such files, got {type(error).__name__}",
+        hint="see passwords.breached in the README of identity",
+        address="config.passwords.breached",
+    )
 
 
 def _kind(size: int) -> str:

@@ -21,6 +21,9 @@ from .rules import normal
 
 __all__ = ["Hasher"]
 
+#: Characters of a password (`settings.PasswordSettings.maximum` allows no more), and of what is typed for it: composed, and
+#: with marks apart, which there are more of.
+_LONGEST, _LONGEST_TYPED = 1024, 4096
 #: Passwords that may wait to be compared with hashes of other systems.
 _MOST_WAITING = 32
 
@@ -58,7 +61,10 @@ class Hasher:
         """
         # Before anything else, so that the first to ask pays for it whoever they ask for.
         nobody = self._nobody or await self._made()
-        text = normal(password)
+        text = normal(password[:_LONGEST_TYPED])
+        if len(password) > _LONGEST_TYPED or len(text) > _LONGEST:
+            # Too long to be one: it is wrong, and costs what a wrong one costs.
+            encoded, text = "", text[:_LONGEST]
         if not encoded:
             await self._compare(nobody, text)
             return False, False
