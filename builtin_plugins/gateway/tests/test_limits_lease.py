@@ -82,3 +82,21 @@ async def test_without_the_primary_a_worker_goes_on_at_the_limits_pace() -> None
     assert 1 <= first <= 6
     clock.now += 10.0
     assert 1 <= await many(lessee, limits, 40) <= 4
+
+
+async def test_nobody_waits_for_a_question_that_failed() -> None:
+    """An error that nobody expected, or the end of the task that asks, leaves no request hanging."""
+    limits = Limits({"test": [{"by": "principal", "rate": 60, "per": 60, "burst": 16}]}, 1000)
+    running: list[Any] = []
+
+    async def ask(request: LeaseRequest) -> LeaseReply:
+        await asyncio.sleep(0)
+        raise ValueError("broken")
+
+    def spawn(task: Any, *, name: str) -> None:
+        running.append(asyncio.ensure_future(task))
+
+    lessee = Lessee(ask, spawn, Clock(), 100)
+    async with asyncio.timeout(10):
+        assert 1 <= await many(lessee, limits, 10) <= 6
+    assert all(isinstance(one, ValueError) for one in await asyncio.gather(*running, return_exceptions=True))

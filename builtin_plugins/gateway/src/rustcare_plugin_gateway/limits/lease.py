@@ -194,8 +194,13 @@ class Lessee:
         ]
         self.requests += 1
         reply: LeaseReply | None = None
-        with contextlib.suppress(RustCareError):
-            reply = await self._ask(LeaseRequest(rows))
+        try:
+            with contextlib.suppress(RustCareError):
+                reply = await self._ask(LeaseRequest(rows))
+        finally:  # whatever becomes of this, nobody waits for it for ever
+            self._settle(wishes, reply)
+
+    def _settle(self, wishes: list[_Share], reply: LeaseReply | None) -> None:
         now = self._now()
         for index, share in enumerate(wishes):
             share.asked = False
