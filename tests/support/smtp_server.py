@@ -68,6 +68,9 @@ class SmtpServer:
         self._server.close()
         self._server = None
         for session in self._sessions:
+            if session._handler_coroutine is not None:
+                # That a client breaks off in the middle of TLS is what some tests are about: nobody need hear of it.
+                session._handler_coroutine.add_done_callback(lambda task: task.cancelled() or task.exception())
             for transport in (session.transport, session._original_transport):
                 if isinstance(transport, asyncio.WriteTransport):
                     transport.abort()
