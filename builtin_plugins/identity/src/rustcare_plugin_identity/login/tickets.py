@@ -36,7 +36,6 @@ class Ticket(msgspec.Struct, frozen=True):
 
     account: str
     amr: tuple[str, ...] = ()
-    device: str = ""
 
 
 class Tickets:
