@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ import uvloop
 from rustcare_plugin_gateway.server import Bounds, Server
 
 # What runs on sockets is tried on asyncio's own event loop and on the one of `rustcare up`.
-_ON_BOTH = ("test_server_connection", "test_answers")
+_ON_BOTH = ("test_server_connection", "test_server_strict", "test_answers")
 _ASYNCIO = {"asyncio": asyncio.new_event_loop}
 
 
@@ -108,3 +109,43 @@ async def serve() -> AsyncIterator[Serve]:
 
     async with cleanup:
         yield start
+
+
+HOST = b"Host: clinic.example.org\r\n"
+POST = b"POST /a HTTP/1.1\r\n" + HOST
+OK = b"GET /ok HTTP/1.1\r\n" + HOST + b"\r\n"
+
+
+async def read_all(receive: Any) -> bytes:
+    """The body of a request, as an application reads it."""
+    body = b""
+    while True:
+        message = await receive()
+        assert message["type"] == "http.request"
+        body += message["body"]
+        if not message["more_body"]:
+            return body
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """Says what it was asked."""
+    body = await read_all(receive)
+    said = json.dumps(
+        {
+            "method": scope["method"],
+            "path": scope["path"],
+            "query": scope["query_string"].decode(),
+            "headers": [[name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]],
+            "body": body.decode("latin-1"),
+            "version": scope["http_version"],
+        }
+    ).encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(said))]})
+    await send({"type": "http.response.body", "body": said})
+
+
+async def until(true: Any) -> None:
+    """Let the loop turn until something is true."""
+    async with asyncio.timeout(10):
+        while not true():  # noqa: ASYNC110  # it is the loop's turns that are waited for
+            await asyncio.sleep(0)
