@@ -20,6 +20,7 @@ from rustcare_sdk.plugin import Handler
 from rustcare_sdk.routes import UnsupportedMedia
 
 from .plugins import Board, quiet
+from .runtimes.conftest import component_wat
 
 MANIFEST = """schema = 1
 [plugin]
@@ -108,6 +109,36 @@ async def listed(kernel: Kernel) -> list[tuple[str, str, str]]:
     """Method, path and version of all routes."""
     reply: RoutesReply = await kernel.request(ROUTES, type=RoutesReply)
     return [(row.method, row.path, row.version) for row in reply.routes]
+
+
+async def test_the_list_says_whose_pages_are_not_to_be_trusted(tmp_path: Path, desk: Board) -> None:
+    """Routes of a sandboxed plugin are marked, so that a gateway keeps its pages apart from those where people sign in."""
+    manifest = b"""schema = 1
+[plugin]
+id = "acme.guest"
+version = "1.0.0"
+summary = "A guest"
+engine = ">=0.1,<0.2"
+[runtime]
+component = { path = "guest.wasm" }
+[[capability]]
+use = "http:route@GET /guests/*"
+reason = "answers"
+"""
+    described = (
+        '{"handlers":[{"kind":"route","name":"guest","route":{"method":"GET","path":"/guests/{id}"}}],"lifecycle":[]}'
+    )
+    code = component_wat(describe=described)
+    guest = make_package(read_manifest(manifest), manifest, {}, {"component": code}, source="guest")
+    async with quiet(tmp_path) as kernel:
+        await kernel.install(beds(), consent=True)
+        await kernel.install(guest, consent=True)
+        reply: RoutesReply = await kernel.request(ROUTES, type=RoutesReply)
+        assert {row.path: row.sandboxed for row in reply.routes} == {
+            "/beds": False,
+            "/beds/{id}": False,
+            "/guests/{id}": True,
+        }
 
 
 async def test_routes_come_and_go_with_their_plugin(tmp_path: Path, desk: Board) -> None:

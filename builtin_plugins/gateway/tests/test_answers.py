@@ -351,3 +351,37 @@ async def test_pages_of_origins_that_a_tenant_names_may_read() -> None:
             assert "access-control-allow-origin" not in answer.headers
             answer = await gate.ask("PUT", path, headers={"origin": origin})
             assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_a_sandboxed_plugin_speaks_for_itself_alone() -> None:
+    """Its answers cannot lift what protects the host, nor set the session's cookie; its pages have an origin of their own."""
+    rows = [
+        row("GET", path, public=True, sandboxed=path != "/trusted")
+        for path in ("/page", "/trusted", "/cookie", "/data")
+    ]
+    async with gateway_plugin(*rows) as gate:
+        bold = {
+            "Content-Security-Policy": "script-src *",
+            "Clear-Site-Data": '"*"',
+            "X-Content-Type-Options": "x",
+            "X-Bed": "7",
+        }
+        said = HttpResponse(text="<p>", media_type="text/html", headers=bold, set_cookies=["bed=7"])
+        gate.answer("/page", said)
+        gate.answer("/trusted", said)
+        gate.answer("/cookie", HttpResponse(text="x", set_cookies=[" __host-RUSTCARE=mine; Path=/; Secure"]))
+        page = (await gate.ask("GET", "/page")).headers
+        policies = page.get_list("content-security-policy")
+        assert len(policies) == 2
+        assert "default-src 'none'" in policies[0]
+        assert policies[1].split()[0] == "sandbox"
+        assert "allow-same-origin" not in policies[1]
+        assert "clear-site-data" not in page
+        assert page["x-content-type-options"] == "nosniff"
+        assert (page["x-bed"], page["set-cookie"]) == ("7", "bed=7")
+        trusted = (await gate.ask("GET", "/trusted")).headers
+        assert trusted["content-security-policy"] == "script-src *"
+        assert trusted["clear-site-data"] == '"*"'
+        answer = await gate.ask("GET", "/cookie")
+        assert (answer.status_code, code(answer)) == (502, "gateway.bad-answer")
+        assert "sandbox" in (await gate.ask("GET", "/data")).headers["content-security-policy"]

@@ -80,9 +80,15 @@ class RouteTable:
                 )
             mine[shape] = route.path
 
-    def put(self, plugin: str, version: str, routes: Mapping[str, Handler], owner: object) -> None:
+    def put(
+        self, plugin: str, version: str, routes: Mapping[str, Handler], owner: object, *, sandboxed: bool = False
+    ) -> None:
         """These are a plugin's routes from now on."""
-        rows = [_row(service, plugin, version, handler.route) for service, handler in routes.items() if handler.route]
+        rows = [
+            _row(service, plugin, version, handler.route, sandboxed)
+            for service, handler in routes.items()
+            if handler.route
+        ]
         if not rows and plugin not in self._rows:
             return
         self._forget_shapes(plugin)
@@ -118,6 +124,6 @@ def _shape(path: str) -> str:
     return "/" + "/".join(parts)
 
 
-def _row(service: str, plugin: str, version: str, route: Route) -> RouteRow:
+def _row(service: str, plugin: str, version: str, route: Route, sandboxed: bool) -> RouteRow:
     said = {field.name: getattr(route, field.name) for field in dataclasses.fields(Route)}
-    return RouteRow(service, plugin, version, **said)
+    return RouteRow(service, plugin, version, sandboxed=sandboxed, **said)

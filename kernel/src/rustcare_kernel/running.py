@@ -82,6 +82,10 @@ class Running:
         ] = {}  # what comes in for subscriptions that the next version has no heir for
         self._next: Running | None = None
 
+    def _publish_routes(self) -> None:
+        sandboxed = self.entry.runtime != "python"
+        self._table.put(self.entry.id, self.entry.version, self._routes, self, sandboxed=sandboxed)
+
     def _invoke(self, handler: Handler) -> Callable[[Message[Any]], Coroutine[Any, Any, Any]]:
         bind = getattr(self.instance, "bind", None)
         if bind is not None:
@@ -150,7 +154,7 @@ class Running:
             await self.detach()
             raise
         self._limit()
-        self._table.put(self.entry.id, self.entry.version, self._routes, self)
+        self._publish_routes()
 
     def _limit(self) -> None:
         """One call, or the handling of one message, may take as long as the manifest says. Trusted code is cancelled where
@@ -253,7 +257,7 @@ class Running:
                 self.providers[service] = provider
             self.providers[service].open(self._invoke(handler), self._rights(handler))
         self._limit()
-        self._table.put(self.entry.id, self.entry.version, self._routes, self)
+        self._publish_routes()
         for held in before._held.values():
             self._bus.dismiss(held, withdraw=True)
         before._held.clear()

@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 from rustcare_sdk.contracts.http import HttpResponse
 
+from .credentials import HOST_COOKIE, PLAIN_COOKIE
 from .errors import BadAnswer
-from .headers import Hardening
+from .headers import PROTECTIVE, SANDBOX, Hardening
 from .problems import MEDIA_TYPE, PAGE_POLICY, Problem, as_json, page_of
 from .visit import Visit
 
@@ -32,6 +33,7 @@ _FRAMING = frozenset(
     {"connection", "keep-alive", "transfer-encoding", "content-length", "upgrade", "trailer", "te", "date"}
 )
 _JSON = b"application/json"
+_SESSION = frozenset({HOST_COOKIE.lower(), PLAIN_COOKIE.lower()})
 _MEDIA = re.compile(rb"[\t\x20-\x7e]+").fullmatch
 _BODILESS = frozenset({204, 205, 304})
 
@@ -73,6 +75,7 @@ class Answers:
             body = media = b""
         elif (
             answer is not None
+            and not (visit.entry is not None and visit.entry.sandboxed)
             and not (response.headers or response.set_cookies or visit.origin)
             and type(status) is int
         ):
@@ -112,12 +115,13 @@ class Answers:
         page = media.startswith(b"text/html")
         fixed = self._hardening.fields(page, bool(visit.caller.principal), visit.secure)
         own = response.headers
+        sandboxed = visit.entry is not None and visit.entry.sandboxed
         if own:
-            said = {name.lower() for name in own}
+            said = {name.lower() for name in own} - (PROTECTIVE if sandboxed else frozenset())
             head = [field for field in fixed if field[0].decode() not in said]
             for name, value in own.items():
                 lower = name.lower()
-                if lower in _FRAMING:
+                if lower in _FRAMING or (sandboxed and lower in PROTECTIVE):
                     continue
                 if _NAME(name) is None or type(value) is not str or _VALUE(value) is None:
                     raise BadAnswer("expected header fields without control characters")
@@ -131,7 +135,11 @@ class Answers:
             if _VALUE(media.decode("latin-1")) is None:
                 raise BadAnswer("expected a media type without control characters")
             head.append((b"content-type", media))
+        if sandboxed:
+            head.append(SANDBOX)
         for cookie in response.set_cookies:
+            if sandboxed and cookie.partition("=")[0].strip().lower() in _SESSION:
+                raise BadAnswer("expected cookies other than the session's from a sandboxed plugin")
             if _VALUE(cookie) is None or not cookie.isascii():
                 raise BadAnswer("expected cookies in ASCII without control characters")
             head.append((b"set-cookie", cookie.encode()))

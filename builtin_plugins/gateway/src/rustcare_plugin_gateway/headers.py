@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["HTML_POLICY", "Hardening", "text_of"]
+__all__ = ["HTML_POLICY", "PROTECTIVE", "SANDBOX", "Hardening", "text_of"]
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -12,6 +12,22 @@ HTML_POLICY = (
     b"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _DATA_POLICY = b"default-src 'none'; frame-ancestors 'none'"
+#: What browsers are told beside that of all that a sandboxed plugin answers (CSP 3, section 6.3.2): its pages have an origin
+#: of their own, though they come from where people sign in. So they can neither read nor do anything in the reader's name.
+SANDBOX = (b"content-security-policy", b"sandbox allow-forms allow-scripts")
+#: Fields by which an answer speaks for the whole host, or would lift what protects it: not for a sandboxed plugin to say.
+PROTECTIVE = frozenset(
+    {
+        "alt-svc",
+        "clear-site-data",
+        "content-security-policy",
+        "cross-origin-opener-policy",
+        "permissions-policy",
+        "service-worker-allowed",
+        "strict-transport-security",
+        "x-content-type-options",
+    }
+)
 _PERMISSIONS = (
     b"accelerometer=(), camera=(), display-capture=(), geolocation=(), gyroscope=(), magnetometer=(), microphone=(), "
     b"midi=(), payment=(), usb=()"

@@ -44,6 +44,7 @@ class Entry:
         "public",
         "quiet",
         "row",
+        "sandboxed",
         "scope",
         "service",
         "stats",
@@ -80,6 +81,7 @@ class Entry:
         self.problems = row.problems
         self.media_types = frozenset(item.lower() for item in row.media_types)
         self.strict = bool(row.fresh) or row.tenant == "system"
+        self.sandboxed = row.sandboxed
         self.stats = stats
         self.answer = answer
         self.quiet = quiet

@@ -129,7 +129,8 @@ class RoutesRequest:
 class RouteRow:
     """A route as it is served now: `service` is where to request it. The other fields are those of `rustcare_sdk.routes.Route`.
 
-    `body` and `answer` are JSON Schemas, empty where the handler says no type.
+    `body` and `answer` are JSON Schemas, empty where the handler says no type. `sandboxed`: the plugin is not trusted, so
+    neither are its pages.
     """
 
     service: str
@@ -156,6 +157,7 @@ class RouteRow:
     body: dict[str, Any] = field(default_factory=dict)
     answer: dict[str, Any] = field(default_factory=dict)
     produces: tuple[str, ...] = ()
+    sandboxed: bool = False
 
 
 @dataclass(frozen=True)
