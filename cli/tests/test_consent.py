@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import subprocess
 import threading
 from pathlib import Path
@@ -143,6 +144,23 @@ def test_who_is_asked_can_see_each_before_they_answer(tmp_path: Path) -> None:
         up.terminate()
         up.wait(60)
         up.stdout.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_is_asked_can_be_stopped(number: signal.Signals, tmp_path: Path) -> None:
+    """Signals end `up` while it waits for an answer, though its event loop has taken them for itself."""
+    main, end = pty.openpty()
+    line = command("up", "--http", "127.0.0.1:0", "--data", tmp_path / "data")
+    process = subprocess.Popen(line, stdin=end, stdout=end, stderr=end, env={**ENVIRONMENT, "TERM": "xterm"})
+    os.close(end)
+    guard = threading.Timer(60, process.kill)
+    guard.start()
+    _read_until(main, "l to list each]: ")
+    process.send_signal(number)
+    _read_until(main, "")
+    assert process.wait(60) not in (0, -signal.SIGKILL)
+    guard.cancel()
+    os.close(main)
 
 
 def _read_until(handle: int, end: str) -> str:

@@ -133,11 +133,12 @@ def confirm(question: str) -> bool:
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C ends the command, also where an event loop has taken the signal for itself."""
+    """Ctrl-C and SIGTERM end the command, also where an event loop has taken the signals for itself."""
     import signal
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
