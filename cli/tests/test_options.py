@@ -88,9 +88,3 @@ def test_exclusive_and_malformed_options() -> None:
     ):
         done = rustcare(*line)
         assert (done.returncode, done.stdout) == (2, ""), line
-
-
-def test_what_takes_something_away_is_asked_for() -> None:
-    """Without a terminal and without --yes, an account is neither deleted nor stripped of its factors."""
-    for line in (["user", "delete", "ada"], ["user", "reset-mfa", "ada"]):
-        assert rustcare_json(*line, code=1)["error"]["code"] == "cli.consent-missing"

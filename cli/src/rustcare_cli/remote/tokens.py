@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
@@ -147,12 +148,22 @@ def _key(url: str) -> str:
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Signals that end the command wait until the block has."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    """Signals that end the command wait until the block has. Only the main thread is interrupted by any."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+    # Not `pthread_sigmask`: a signal goes to any thread that lets it through, and Python then tells the main thread.
+    before = {
+        number: signal.signal(number, lambda it, _: caught.append(it)) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for caught_one in caught:
+            signal.raise_signal(caught_one)
 
 
 def sign_in(url: str) -> str:
