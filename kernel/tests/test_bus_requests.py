@@ -354,6 +354,39 @@ async def test_a_draining_plugin_reaches_its_own_services_and_others_wait() -> N
     assert await other == "other"
 
 
+async def test_what_a_plugin_asks_itself_without_pause_does_not_hold_up_its_drain() -> None:
+    """A stream or a task that goes on in the background is not waited for; a request of somebody else is, to its end."""
+    world = World()
+    mine = world.sender("acme.one", "bus:serve@own", "bus:request@own")
+    release = asyncio.Event()
+
+    async def own(message: Message[Any]) -> Any:
+        await (release.wait() if message.data == "other" else asyncio.sleep(0))
+        return message.data
+
+    provider = world.bus.serve("own", own, mine.rights)
+    rounds = 0
+
+    async def watch() -> None:
+        nonlocal rounds
+        while True:
+            await world.bus.request(mine, "own", "mine")
+            rounds += 1
+
+    watching = asyncio.create_task(watch())
+    other = await blocked(world.bus.request(OPERATOR, "own", "other"))
+    closing = await blocked(provider.close())
+    release.set()
+    assert await other == "other"
+    async with asyncio.timeout(10):
+        await closing
+    before = rounds
+    while rounds == before:
+        assert not watching.done()
+        await asyncio.sleep(0)
+    watching.cancel()
+
+
 async def test_a_closed_bus_says_so() -> None:
     """After `close` everything raises BusClosed, and whoever waits for an answer at the gate is told."""
     world = World()

@@ -186,8 +186,9 @@ class Bus:
         invoke = provider.invoke
         if invoke is None:
             # While a plugin drains, what it is still doing may call its own services; everybody else waits at the gate.
-            if provider.draining is not None and rights is not None and rights is provider.rights:
-                invoke = provider.draining
+            within = provider.draining
+            if within is not None and within.invoke is not None and rights is not None and rights is provider.rights:
+                provider, invoke = within, within.invoke
             else:
                 invoke = await provider.wait(deadline)
         theirs = provider.rights

@@ -23,7 +23,7 @@ class Provider:
         self.service = service
         self.rights = rights
         self.invoke: Invoke | None = None
-        self.draining: Invoke | None = None
+        self.draining: Provider | None = None  # for what the plugin itself asks while it drains
         self.gone = False
         self.limit = FOREVER  # seconds that one call may take, whatever the caller's deadline
         self.inflight = 0
@@ -42,9 +42,15 @@ class Provider:
                 future.set_result(None)
 
     async def close(self) -> None:
-        """Keep new requests waiting, and return when those in flight are answered."""
+        """Keep new requests waiting, and return when those in flight are answered.
+
+        Whatever the plugin asks itself meanwhile is not waited for: it is part of something that is, or of what goes on in the
+        background and may never pause.
+        """
         if self.invoke is not None:
-            self.draining, self.invoke = self.invoke, None
+            within = self.draining = Provider(self.service, self.rights)
+            within.invoke, within.limit, within.stats = self.invoke, self.limit, self.stats
+            self.invoke = None
         while self.inflight:
             self._idle = asyncio.get_running_loop().create_future()
             await self._idle
