@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -28,6 +29,7 @@ from tests.benchmarks.harness import Row
 SECONDS = 4
 ROUNDS = 3
 CONNECTIONS = 16
+MANY = 64  # connections, with which a server's loop has more to do at each turn
 
 
 @dataclass(frozen=True)
@@ -63,13 +65,15 @@ def node(**options: Any) -> Iterator[dict[str, Any]]:
         yield {**said, "data": f"{folder}/data"}
 
 
-def load(port: int, path: str = "/beds/7", seconds: int = SECONDS, **headers: str) -> Figures:
+def load(
+    port: int, path: str = "/beds/7", seconds: int = SECONDS, connections: int = CONNECTIONS, **headers: str
+) -> Figures:
     """Put one server under load."""
     url = f"http://127.0.0.1:{port}{path}"
     given = [f"{name}: {value}" for name, value in headers.items()]
     if shutil.which("wrk") is None:
-        return _own_load(url, given)
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", url]
+        return _own_load(url, given, connections)
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", url]
     for header in given:
         command += ["-H", header]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -91,9 +95,9 @@ def _milliseconds(share: str, text: str) -> float:
     return float(value) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[unit]
 
 
-def _own_load(url: str, headers: list[str]) -> Figures:
+def _own_load(url: str, headers: list[str], connections: int) -> Figures:
     command = [sys.executable, "-m", "rustcare_cli", "benchmark", "--json", "--requests", "20000"]
-    command += ["--concurrency", str(CONNECTIONS), "--url", url.rpartition("/beds")[0], url.partition("/beds")[2]]
+    command += ["--concurrency", str(connections), "--url", url.rpartition("/beds")[0], url.partition("/beds")[2]]
     for header in headers:
         command += ["--key", header.removeprefix("Authorization: Bearer ")] if header.startswith("Auth") else []
     (done,) = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["targets"]
@@ -119,13 +123,17 @@ def _against_the_floor(workers: int) -> Iterator[Row]:
         starlette = stack.enter_context(process("tests.support.http_floor", "starlette", str(workers)))
         token = {"Authorization": f"Bearer {ours['token']}"}
         key = {"Authorization": f"Bearer {ours['key']}"}
-        found: dict[str, list[Figures]] = {"raw": [], "starlette": [], "token": [], "key": []}
+        found: dict[str, list[Figures]] = defaultdict(list)
         load(ours["port"], seconds=2, **token)  # first requests look things up
         for _ in range(ROUNDS):
             found["raw"].append(load(raw["port"]))
             found["token"].append(load(ours["port"], **token))
             found["starlette"].append(load(starlette["port"]))
             found["key"].append(load(ours["port"], **key))
+            if workers == 1:
+                found["raw, many"].append(load(raw["port"], connections=MANY))
+                found["token, many"].append(load(ours["port"], connections=MANY, **token))
+                found["starlette, many"].append(load(starlette["port"], connections=MANY))
     floor, peer, mine = _median(found["raw"]), _median(found["starlette"]), _median(found["token"])
     many = f"{workers} worker{'s' if workers > 1 else ''}"
     note = f"p50 {mine.p50:.2f} p99 {mine.p99:.2f} ms; bare {floor.p50:.2f} {floor.p99:.2f} ms"
@@ -135,7 +143,13 @@ def _against_the_floor(workers: int) -> Iterator[Row]:
     )
     note = f"Starlette p50 {peer.p50:.2f} p99 {peer.p99:.2f} ms"
     yield Row(f"the same, {many}, against a bare Starlette route", mine.rate, peer.rate, "/s", "rate", aims[1], note)
-    other = _median(found["key"])
+    if workers == 1:
+        floor, peer, mine = (_median(found[f"{name}, many"]) for name in ("raw", "starlette", "token"))
+        what = f"the same with {MANY} connections, against a bare"
+        note = f"p50 {mine.p50:.2f} p99 {mine.p99:.2f} ms; bare {floor.p50:.2f} {floor.p99:.2f} ms"
+        yield Row(f"{what} ASGI route", mine.rate, floor.rate, "/s", "rate", aims[0], note)
+        yield Row(f"{what} Starlette route", mine.rate, peer.rate, "/s", "rate", aims[1])
+    other, floor = _median(found["key"]), _median(found["raw"])
     yield Row(f"request with an API key, {many}, against a bare ASGI route", other.rate, floor.rate, "/s", "rate")
 
 

@@ -20,6 +20,7 @@ from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from rustcare_plugin_gateway.errors import BadRequest, MethodNotAllowed, Overloaded, Refused, RequestTimeout, TooLarge
 
 from .exchange import NEVER, Exchange, refusal
+from .output import Output
 from .target import parse_host, parse_target
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self.owner.connections.add(self)
-        self.transport = transport
+        self.transport = self.output = Output(transport, self.owner.outputs)
         self.flow = FlowControl(transport)
         self.server = get_local_addr(transport)
         self.client = get_remote_addr(transport)

@@ -204,7 +204,7 @@ class Exchange:
         if not self.keep_alive:
             end = b"connection: close\r\n\r\n"
         head = (STATUS_LINE[status], connection.owner.date, fields, b"content-length: %d\r\n" % len(body), end)
-        connection.transport.write(b"".join(head if self.method == "HEAD" else (*head, body)))
+        connection.output.write_late(b"".join(head if self.method == "HEAD" else (*head, body)))
         connection.answered(self)
         return True
 

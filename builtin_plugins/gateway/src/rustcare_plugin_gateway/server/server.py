@@ -17,6 +17,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from .connection import Connection
+from .output import Outputs
 
 __all__ = ["Bounds", "Server"]
 
@@ -71,6 +72,7 @@ class Server:
         )
         self.config.load()
         self.connections: set[Connection] = set()
+        self.outputs = Outputs(self.loop)
         self.tasks: set[asyncio.Task[None]] = set()
         self.draining = False
         self.emptied: asyncio.Event | None = None
