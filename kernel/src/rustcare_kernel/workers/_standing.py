@@ -33,6 +33,7 @@ class Standing:
         self._plugins: set[str] = set()
         self._rights: dict[tuple[str, str], Rights] = {}
         self._given: set[tuple[str, str, str]] = set()
+        self._given_before: set[tuple[str, str, str]] = set()
         self._held: dict[Hashable, None] = {}  # answers that hold until a right is given or taken
         self._epoch = -1
 
@@ -44,8 +45,9 @@ class Standing:
         """It was given an event to handle: what it does for that is for the same tenant and principal."""
         who = _who(call)
         if who not in self._given:
-            if len(self._given) > CACHED:  # principals come from outside: a set must not grow without bound
-                self._given.clear()
+            # Principals come from outside: a set must not grow without bound. But what was given last is still being handled.
+            if len(self._given) > CACHED:
+                self._given, self._given_before = set(), self._given
             self._given.add(who)
 
     def runs(self, plugin: str) -> bool:
@@ -68,7 +70,7 @@ class Standing:
             rights = Rights(self._grants, plugin, digest)
             if digest in self._grants.digests(plugin):  # any other has no rights, and is not worth to be kept
                 self._rights[plugin, digest] = rights
-        if call != _OWN and _who(call) not in self._given:
+        if call != _OWN and _who(call) not in self._given and _who(call) not in self._given_before:
             self._check_origin(call.tenant)
         return Sender(plugin, rights, call)
 
