@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+
+from playwright.async_api import expect
 from rustcare_sdk.contracts.http import HttpResponse
 
 from tests.support.browser import browser
@@ -47,8 +51,8 @@ async def test_a_page_of_a_sandboxed_plugin_does_nothing_in_its_readers_name() -
         seen = {}
         for path in ("/trusted", "/foreign"):
             await page.goto(gate.url + path)
-            await page.wait_for_function("document.title.startsWith('{')")
-            seen[path] = await page.evaluate("JSON.parse(document.title)")
+            await expect(page).to_have_title(re.compile("^{"))
+            seen[path] = json.loads(await page.title())
         await context.close()
     assert seen["/trusted"]["me"] == "Ann's"
     assert "Ann" not in seen["/foreign"]["me"]
