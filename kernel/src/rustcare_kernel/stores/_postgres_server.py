@@ -29,6 +29,8 @@ __all__ = ["Connection", "Server", "explain", "quoted", "row_count"]
 
 _log = logging.getLogger(__name__)
 
+_FINISH = 5.0  # seconds for the server to end what was cut off
+
 # Times, identifiers and decimals that a migration of PostgreSQL's own dialect may use come back as what SQLite gives
 # too.
 _AS_TEXT = ("date", "time", "timestamp", "timestamptz", "timetz", "uuid")
@@ -75,6 +77,19 @@ async def _keep(connection: Any) -> None:
     """No reset between uses: plugins cannot send SET, LISTEN or LOCK, and a reset would be one more round trip each."""
 
 
+async def _finish(connection: Any) -> None:
+    """End what was cut off on a connection.
+
+    Between the parse and the execution of a statement that is cancelled, the server waits for the rest, and holds the locks
+    of its tables until something else is said.
+    """
+    try:
+        async with asyncio.timeout(_FINISH):
+            await connection.execute("")
+    except Exception:  # whatever is wrong with it: another takes its place
+        connection.terminate()
+
+
 class Server:
     """A pool of connections, shared by all plugins of a kernel. It connects at the first use.
 
@@ -106,14 +121,17 @@ class Server:
             StoreBusy: no connection became free in time.
         """
         connection = await self.acquire()
+        whole = False
         try:
             if schema:
                 await connection.look_into(schema)
             yield connection
+            whole = True
         except Exception as caught:
+            whole = True
             raise explain(caught, self.where) from None
         finally:
-            await self.release(connection)
+            await self.release(connection, whole=whole)
 
     async def acquire(self) -> Any:
         pool = self._pool or await self._connect()
@@ -128,7 +146,10 @@ class Server:
         except Exception as caught:
             raise self._unreachable(caught) from None
 
-    async def release(self, connection: Any) -> None:
+    async def release(self, connection: Any, *, whole: bool = True) -> None:
+        """Give a connection back. `whole`: what was said on it was said to its end."""
+        if not whole:
+            await _finish(connection)
         if self._pool is not None:
             # A broken connection makes this fail after the pool has dropped it, which is what we want.
             with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
