@@ -107,6 +107,7 @@ class Server:
         self._patience = patience
         self._pool: Any = None
         self._connecting = asyncio.Lock()
+        self._ending: set[asyncio.Task[None]] = set()
         self._closed = False
         parts = urlsplit(dsn)
         host = parts.hostname or parse_qs(parts.query).get("host", ["localhost"])[0]
@@ -148,8 +149,20 @@ class Server:
 
     async def release(self, connection: Any, *, whole: bool = True) -> None:
         """Give a connection back. `whole`: what was said on it was said to its end."""
-        if not whole:
-            await _finish(connection)
+        if whole:
+            await self._give_back(connection)
+            return
+        # Its user was cancelled, and may be again: that must not keep the connection from the pool.
+        ending = asyncio.get_running_loop().create_task(self._end(connection))
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
+        await asyncio.shield(ending)
+
+    async def _end(self, connection: Any) -> None:
+        await _finish(connection)
+        await self._give_back(connection)
+
+    async def _give_back(self, connection: Any) -> None:
         if self._pool is not None:
             # A broken connection makes this fail after the pool has dropped it, which is what we want.
             with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
@@ -200,6 +213,8 @@ class Server:
         return StoreUnavailable(f"PostgreSQL was expected to answer and {reason} came", hint=hint, address=self.where)
 
     async def close(self) -> None:
+        while self._ending:
+            await asyncio.wait(tuple(self._ending))
         async with self._connecting:
             self._closed = True
             pool, self._pool = self._pool, None
